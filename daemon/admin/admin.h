@@ -1,0 +1,76 @@
+/* admin.h - the Unix socket: frames in, one command table, frames out.
+ *
+ * A command without a permission in the table is refused. Who asks is known from the kernel
+ * (SO_PEERCRED, SO_PEERGROUPS): root, the daemon's own uid, and members of [admin] group may change
+ * things and see data; every local user may ask who leads.
+ *
+ * Threads:   loop thread only.
+ * Limits:    256 connections; frames as wire/frame.h; ADMIN_CALLS_MAX open requests per connection,
+ * then the connection is not read until some are answered; a client that does not read its replies
+ * is disconnected at 8 MiB. Ownership: a call lives from submit to its last reply, or to cancel. */
+#ifndef RAFTD_ADMIN_ADMIN_H
+#define RAFTD_ADMIN_ADMIN_H
+
+#include <event2/event.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "state/command.h"
+#include "wire/admin.h"
+
+struct admin;
+struct admin_call; /* one open request */
+
+enum { ADMIN_CONNECTIONS_MAX = 256, ADMIN_CALLS_MAX = 256 };
+
+/* What the daemon can do for a command. Each answers the call with admin_answer() now or later,
+ * once, except `watch`, which goes on with admin_answer_more() until cancelled. */
+struct server_ops {
+    void *server;
+    void (*status)(void *server, struct admin_call *call);
+    void (*members)(void *server, struct admin_call *call);
+    void (*leader)(void *server, struct admin_call *call);
+    void (*is_leader)(void *server, struct admin_call *call);
+    void (*watch)(void *server, struct admin_call *call);
+    void (*bootstrap)(void *server, struct admin_call *call, uint32_t timeout_ms);
+    /* An encoded transaction (moved). `deletes`: the result is that of `del`. */
+    void (*write)(void *server, struct admin_call *call, struct blob *txn, bool deletes,
+                  uint32_t timeout_ms);
+    void (*get)(void *server, struct admin_call *call, struct blob *key, bool stale,
+                uint32_t timeout_ms);
+    void (*list)(void *server, struct admin_call *call, struct blob *prefix, uint64_t limit,
+                 bool stale, uint32_t timeout_ms); /* prefix may be NULL */
+    void (*log_level)(void *server, struct admin_call *call, const char *level);
+    /* The client is gone: never answer this call (it is freed). */
+    void (*cancel)(void *server, struct admin_call *call);
+};
+
+struct admin_config {
+    const char *socket_path;
+    uint32_t mode;
+    const char
+        *group; /* "": none. A group that does not exist is a warning: only root and our uid then */
+};
+
+/* 0; -RD_ECONFIG after one log line (path too long, directory missing, another raftd answers on
+ * it). A socket file that nobody answers on is replaced. */
+int admin_open(struct event_base *base, const struct admin_config *config,
+               const struct server_ops *ops, struct admin **out);
+void admin_close(struct admin *a); /* removes the socket file */
+
+/* Last reply to a call; frees it. */
+void admin_answer(struct admin_call *call, int code, uint32_t leader, const char *message,
+                  const void *json, size_t json_size);
+/* A reply with more to come. false: the client is too slow and is being disconnected (cancel
+ * follows). */
+bool admin_answer_more(struct admin_call *call, const void *json, size_t json_size);
+
+/* Where the server keeps its own number for a call (and finds it at cancel). */
+void admin_call_set(struct admin_call *call, uint64_t token);
+uint64_t admin_call_get(const struct admin_call *call);
+
+/* Once per turn, outside callbacks: free what was closed. */
+void admin_reap(struct admin *a);
+
+#endif

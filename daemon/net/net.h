@@ -1,0 +1,74 @@
+/* net.h - links to the other members: listen, dial, hello, frames.
+ *
+ * Each node keeps one dialled connection to every target and sends only on it; what it receives
+ * comes in on connections the others dialled (both directions exchange hellos). So there is no tie
+ * to break, and each side's back-off is its own.
+ *
+ * Threads:   loop thread only.
+ * Limits:    64 inbound connections without an accepted hello, hello <= 4 KiB within 3 s, frames
+ *            <= 8 MiB, bounded send queue per peer (what does not fit is dropped: Raft sends it
+ * again). Callbacks: run inside the event loop; they queue and return. They never call net_close().
+ */
+#ifndef RAFTD_NET_NET_H
+#define RAFTD_NET_NET_H
+
+#include <event2/event.h>
+
+#include "base/units.h"
+#include "node/node.h"
+
+struct net;
+
+struct net_ops {
+    void *arg;
+    /* May we talk to this node? As node_hello_check(). */
+    int (*check)(void *arg, const struct peer_hello *hello, char why[PEER_WHY_SIZE]);
+    /* An accepted hello: from a new connection (either direction) or changed on an old one.
+     * Borrowed. */
+    void (*hello)(void *arg, const struct peer_hello *hello);
+    /* One message; what it owns is moved. */
+    void (*message)(void *arg, raft_id from, struct peer_msg *msg);
+    /* Our sending link to this peer went down, or messages were dropped from its queue. */
+    void (*link_down)(void *arg, raft_id peer);
+};
+
+struct net_config {
+    struct host_port listen;
+    uint32_t
+        backoff_max_ms; /* between dials; starts small, doubles, resets after an accepted hello */
+    uint32_t user_timeout_ms; /* unacknowledged bytes for this long: the link is dead
+                                 (TCP_USER_TIMEOUT) */
+    uint64_t queue_bytes_max; /* per peer */
+};
+
+/* 0; -RD_ECONFIG after one log line (address in use, not local, cannot be resolved). */
+int net_open(struct event_base *base, const struct net_config *config, const struct net_ops *ops,
+             struct net **out);
+void net_close(struct net *n);
+
+/* Our own hello; sent on every live connection at once when it differs from the last. Copied. */
+void net_set_hello(struct net *n, const struct peer_hello *hello);
+
+/* Keep links to exactly these. Copied. */
+void net_set_targets(struct net *n, const struct node_target *targets, uint32_t count);
+
+/* Queue a message (encoded at once; the caller keeps it). Without an accepted link it is dropped.
+ * Heartbeats, votes and replies overtake entries at frame boundaries. */
+void net_send(struct net *n, raft_id to, const struct peer_msg *msg);
+/* Write what is queued: one writev per peer. */
+void net_flush(struct net *n);
+/* Once per turn, outside callbacks: free what was closed. */
+void net_reap(struct net *n);
+
+bool net_is_connected(const struct net *n, raft_id id); /* our dialled link, hello accepted */
+/* Why there is no link, for status: "" when there is. Borrowed until the next call. */
+const char *net_trouble(const struct net *n, raft_id id);
+
+struct net_stats {
+    uint64_t frames_in, frames_out, bytes_in, bytes_out;
+    uint64_t refused_hellos, bad_frames, dropped;
+    uint32_t inbound, outbound;
+};
+void net_stats_get(const struct net *n, struct net_stats *out);
+
+#endif

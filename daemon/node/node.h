@@ -1,0 +1,163 @@
+/* node.h - one node without its I/O: the core, the state, and the clients' requests.
+ *
+ * Pure, like the core: the daemon (raftd/) and the simulator (tests/sim) drive the same code. It
+ * does step 3 to 5 of the turn: it feeds the core, parks messages that depend on the disk on the
+ * batch that makes them true, applies what is committed and answers who waits.
+ *
+ * One turn:  node_begin(now), then any number of node_message/hello/write/read/persisted/...,
+ *            then node_end(); then the caller takes sends, batch and answers, and clears the
+ * output. Threads:   one node, one thread. Ownership: stated per call; output borrows until
+ * node_out_clear(). */
+#ifndef RAFTD_NODE_NODE_H
+#define RAFTD_NODE_NODE_H
+
+#include "node/types.h"
+#include "raft/raft.h"
+#include "state/state.h"
+
+struct node;
+
+struct node_config {
+    struct raft_config raft;
+    uint64_t incarnation;     /* of this process, from the store */
+    uint64_t state_bytes_max; /* quota stamped on entries while this node leads */
+    uint32_t apply_max;       /* entries applied per turn */
+    uint64_t batch_bytes_max; /* payload per store batch */
+    char name[PEER_NAME_SIZE];
+    char uri[PEER_URI_SIZE];
+    char address[RAFT_ADDRESS_SIZE]; /* advertised */
+    char version[PEER_VERSION_SIZE];
+    char cluster_name[PEER_NAME_SIZE];
+    uint32_t founders_count; /* the `member` list, by ascending id, this node included; 0: none */
+    struct {
+        raft_id id;
+        char address[RAFT_ADDRESS_SIZE];
+    } founders[RAFT_VOTERS_MAX];
+};
+
+/* ---- Output of a turn ---- */
+
+struct node_send {
+    raft_id to;
+    struct peer_msg msg; /* owned by the output */
+};
+
+struct node_answer { /* each request gets exactly one, unless it was cancelled */
+    uint64_t token;
+    int code;                   /* 0, or negative RD_E... */
+    raft_id leader;             /* known leader, 0: none */
+    struct state_result result; /* writes */
+    char message[160];          /* refusals: why, with numbers */
+};
+
+struct node_batch { /* one group commit */
+    uint64_t seq;   /* counts up from 1; node_persisted() echoes it */
+    struct raft_save save;
+};
+
+struct node_out {
+    struct node_send *sends;
+    uint32_t sends_count, sends_capacity;
+    struct node_answer *answers;
+    uint32_t answers_count, answers_capacity;
+    const struct node_batch
+        *batch;         /* to be written now, or NULL; stays valid until its node_persisted() */
+    bool changed;       /* something node_public() shows may differ */
+    bool hello_changed; /* node_hello_get() differs: send it again on every link */
+    int fatal;          /* negative code: stop the process; see fatal_why */
+    char fatal_why[160];
+};
+
+/* ---- Life ---- */
+
+struct node *node_new(const struct node_config *config, raft_load_cb *load, void *load_arg);
+void node_free(struct node *n);
+
+/* What the store found: once, before node_start. Entries borrowed. */
+void node_restore_hard(struct node *n, const struct uuid *cluster, raft_term term, raft_id vote);
+int node_restore_entry(struct node *n, const struct raft_entry *entry); /* 0, -RD_ECORRUPT */
+/* wall_ms: stamps entries, for people. fresh_cluster: random, used if this node founds a cluster.
+ */
+void node_start(struct node *n, mono_ms now, const struct uuid *fresh_cluster);
+
+/* ---- The turn ---- */
+
+void node_begin(struct node *n, mono_ms now, uint64_t wall_ms);
+struct node_out *node_end(struct node *n);
+void node_out_clear(struct node *n);
+/* When the next turn has to start; never before `now` unless work is left (then: now). UINT64_MAX:
+ * never. */
+mono_ms node_deadline(const struct node *n);
+
+/* A decoded peer message (not a hello); the node takes what it owns. `from` is whom the link
+ * belongs to. */
+void node_message(struct node *n, raft_id from, struct peer_msg *msg);
+/* May we talk to who says this? 0, or the negative code and one sentence for both sides' logs. No
+ * effect. */
+int node_hello_check(const struct node *n, const struct peer_hello *hello, char why[PEER_WHY_SIZE]);
+/* A hello that passed node_hello_check(), from a new link or changed on an old one. Borrowed. */
+void node_hello(struct node *n, const struct peer_hello *hello);
+void node_link_down(struct node *n, raft_id peer); /* messages to peer may be lost */
+void node_persisted(struct node *n, uint64_t batch_seq);
+void node_disk(struct node *n, bool stalled);
+
+/* A client's write. `txn` (state_txn_encode) is moved. Answered by the deadline at the latest. */
+void node_write(struct node *n, uint64_t token, struct blob *txn, mono_ms deadline);
+/* A client's linearizable read: answer code 0 means "read the state now, in this turn". */
+void node_read(struct node *n, uint64_t token, mono_ms deadline);
+/* Found a one-voter cluster here; answered when its first entry is committed. */
+void node_bootstrap(struct node *n, uint64_t token, mono_ms deadline);
+/* The client is gone: no answer wanted. The write may still happen. */
+void node_cancel(struct node *n, uint64_t token);
+void node_set_uri(struct node *n, const char *uri);
+
+/* ---- View ---- */
+
+const struct state *node_state(const struct node *n); /* borrowed */
+const struct raft *node_raft(const struct node *n);   /* borrowed */
+/* Our own hello as of now. */
+void node_hello_get(const struct node *n, struct peer_hello *out);
+/* The last hello of a node, or NULL. Borrowed. */
+const struct peer_hello *node_peer_hello(const struct node *n, raft_id id);
+
+struct node_target { /* whom to keep a link to */
+    raft_id id;
+    char address[RAFT_ADDRESS_SIZE];
+};
+/* At most RAFT_MEMBERS_MAX + RAFT_VOTERS_MAX. Returns how many. */
+uint32_t node_targets(const struct node *n, struct node_target *out);
+
+enum node_state_name { /* contract section 3, `state` */
+                       NODE_UNCONFIGURED,
+                       NODE_FORMING,
+                       NODE_JOINING,
+                       NODE_FOLLOWER,
+                       NODE_CANDIDATE,
+                       NODE_LEADER,
+                       NODE_HANDING_OVER,
+                       NODE_REMOVED,
+};
+const char *node_state_text(enum node_state_name s);
+
+struct node_public { /* what an application beside raftd wants to know */
+    enum node_state_name state;
+    enum raft_role role; /* 0: not a member */
+    bool is_leader;      /* may claim to lead, at the time asked */
+    raft_id leader;      /* 0: none known (contract: own-term commit, lease or fresh contact) */
+    raft_term term;
+    raft_term fence;             /* term of the leader; 0 when none is known */
+    uint32_t lease_remaining_ms; /* of the claim; 0 unless is_leader */
+    mono_ms contact_ms;          /* since the leader was heard; UINT64_MAX: never */
+    char reason[200];            /* why the state is not a healthy one; "" when it is */
+};
+void node_public_get(const struct node *n, mono_ms now, struct node_public *out);
+
+/* Wanting numbers: requests open, batches in flight and so on, for status and tests. */
+struct node_stats {
+    uint32_t writes_open, reads_open;
+    uint64_t applied;
+    bool batch_in_flight;
+};
+void node_stats_get(const struct node *n, struct node_stats *out);
+
+#endif

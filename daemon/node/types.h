@@ -1,0 +1,82 @@
+/* types.h - what travels between nodes: the hello, Raft messages, forwarded requests.
+ *
+ * Plain data. Ownership: stated at each pointer. */
+#ifndef RAFTD_NODE_TYPES_H
+#define RAFTD_NODE_TYPES_H
+
+#include "raft/types.h"
+#include "state/state.h"
+
+enum {
+    PEER_NAME_SIZE = 65, /* with the NUL */
+    PEER_URI_SIZE = 513,
+    PEER_VERSION_SIZE = 33,
+    PEER_MEMBER_LIST_SIZE = 2561, /* 9 founding voters */
+    PEER_WHY_SIZE = 256,
+};
+
+/* First frame on a connection, from both sides; sent again on it whenever its content changes. */
+struct peer_hello {
+    struct uuid cluster; /* not set: in no cluster */
+    raft_id id;
+    struct uuid store;
+    uint64_t incarnation;  /* counts this store's process starts */
+    uint16_t protocol_min; /* versions it speaks */
+    uint16_t protocol_max;
+    bool empty; /* its log holds nothing */
+    char name[PEER_NAME_SIZE];
+    char uri[PEER_URI_SIZE];
+    char address[RAFT_ADDRESS_SIZE]; /* where it can be dialled */
+    char version[PEER_VERSION_SIZE];
+    char cluster_name[PEER_NAME_SIZE];       /* the guard of [cluster] name; "" : none */
+    char member_list[PEER_MEMBER_LIST_SIZE]; /* its `member` list, canonical: "1@h:p 2@h:p", by id;
+                                                "" : none */
+    uint32_t bindings_count;                 /* id -> store of its membership in force */
+    struct {
+        raft_id id;
+        struct uuid store;
+    } bindings[RAFT_MEMBERS_MAX];
+};
+
+/* A write that a follower passes on to the leader. */
+struct peer_forward {
+    struct request_id request;
+    struct blob *txn; /* state_txn_encode(); one reference owned */
+};
+
+/* The leader's answer to it. */
+struct peer_forward_reply {
+    uint64_t incarnation; /* of the origin's process that asked */
+    uint64_t seq;
+    struct state_result result; /* code -RD_ENOT_LEADER: ask whoever leads now */
+};
+
+enum peer_msg_type {
+    PEER_HELLO = 1,
+    PEER_RAFT = 2,
+    PEER_FORWARD = 3,
+    PEER_FORWARD_REPLY = 4,
+    PEER_REFUSAL = 5
+};
+
+/* The last word on a connection that is closed because the hello does not fit. */
+struct peer_refusal {
+    int code; /* negative RD_E... */
+    char why[PEER_WHY_SIZE];
+};
+
+struct peer_msg {
+    enum peer_msg_type type;
+    union {
+        struct peer_hello *hello; /* owned */
+        struct raft_msg raft;
+        struct peer_forward forward;
+        struct peer_forward_reply forward_reply;
+        struct peer_refusal *refusal; /* owned */
+    };
+};
+
+/* Free what the message owns. */
+void peer_msg_done(struct peer_msg *m);
+
+#endif

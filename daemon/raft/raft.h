@@ -1,0 +1,228 @@
+/* raft.h - the consensus core: one function, event in, effects out.
+ *
+ * Pure: no I/O, no clock, no threads; time comes inside the call, randomness from one seed. The
+ * caller (node/) makes saves durable, sends messages and applies committed entries.
+ *
+ * Threads:   one core, one thread.
+ * Ownership: events are borrowed for the call, except message entries, whose payload references the
+ *            core takes by itself (blob_ref) when it keeps them. Effects belong to the caller's
+ *            struct raft_effects and hold until effects_clear().
+ * Errors:    raft_step returns 0 or -RD_EINVALID (event not valid, nothing changed). Everything
+ * else is an effect. A broken invariant is rd_assert(). Sources:   "thesis" is Ongaro, Consensus:
+ * Bridging Theory and Practice (2014). */
+#ifndef RAFTD_RAFT_RAFT_H
+#define RAFTD_RAFT_RAFT_H
+
+#include "raft/types.h"
+
+struct raft;
+
+struct raft_config {
+    raft_id id;
+    struct uuid store;            /* this node's store id */
+    uint64_t seed;                /* all randomness of the core */
+    uint32_t heartbeat_ms;        /* leader sends at least this often */
+    uint32_t election_timeout_ms; /* T: timeouts are drawn from [T, 2T), leases last 0.8 T */
+    uint32_t append_bytes_max;    /* payload of one AppendEntries (at least one entry goes) */
+    uint32_t append_entries_max;  /* entries of one AppendEntries */
+    uint32_t inflight_bytes_max;  /* unacknowledged bytes per follower */
+    uint32_t inflight_msgs_max;   /* unacknowledged messages per follower */
+    uint64_t cache_bytes_max;     /* recent entries kept in memory */
+};
+
+/* Reads entries that left memory: up to `count_max` entries and about `bytes_max` bytes from
+ * `first` on into out[] (one payload reference each for the caller). Returns how many, at least
+ * one. The store behind it holds every entry that was reported as persisted and not truncated
+ * since. */
+typedef uint32_t raft_load_cb(void *arg, raft_index first, uint32_t count_max, uint64_t bytes_max,
+                              struct raft_entry *out);
+
+/* ---- Life ---- */
+
+/* A core that knows nothing: no cluster, term 0, empty log. */
+struct raft *raft_new(const struct raft_config *config, raft_load_cb *load, void *load_arg);
+void raft_free(struct raft *r);
+
+/* What the store found, before raft_start(): hard state once, then every entry in order. Entries
+ * are borrowed. -RD_ECORRUPT when a membership entry cannot be read. */
+void raft_restore_hard(struct raft *r, const struct uuid *cluster, raft_term term, raft_id vote);
+int raft_restore_entry(struct raft *r, const struct raft_entry *entry);
+
+/* Begin to take part. A voter that has ever heard a leader refuses votes for T from now: the lease
+ * it helped to grant before its restart may still be alive (trap 52). */
+void raft_start(struct raft *r, mono_ms now);
+
+/* ---- Events ---- */
+
+enum raft_event_type {
+    RAFT_EV_TICK = 1,  /* a deadline passed; harmless when none did */
+    RAFT_EV_MESSAGE,   /* from a peer, decoded */
+    RAFT_EV_PROPOSE,   /* append `data` as a command, if this node leads */
+    RAFT_EV_READ,      /* wants a read index; answered by effects.reads with the token */
+    RAFT_EV_PERSISTED, /* the save with these marks is on stable storage */
+    RAFT_EV_PAUSED, /* the process was stopped for about T or more: a leader re-proves its quorum */
+    RAFT_EV_DISK,   /* the log disk stalled, or works again */
+    RAFT_EV_LINK_DOWN, /* messages to `peer` may have been lost */
+    RAFT_EV_FOUND, /* found a cluster: `cluster` and `membership` become the log's first entry */
+    RAFT_EV_ADOPT, /* an empty node joins `cluster` */
+    RAFT_EV_FLUSH, /* end of the turn: send what has gathered */
+    RAFT_EV_COUNT,
+};
+
+struct raft_event {
+    enum raft_event_type type;
+    union {
+        const struct raft_msg *message;
+        struct {
+            struct blob *data; /* borrowed; the core takes its own reference */
+        } propose;
+        struct {
+            uint64_t token; /* chosen by the caller, echoed */
+        } read;
+        struct {
+            raft_index index; /* last entry of the save, 0: none */
+            raft_term entry_term;
+            raft_term term; /* hard state of the save */
+            raft_id vote;
+        } persisted;
+        struct {
+            bool stalled;
+        } disk;
+        raft_id peer;
+        struct {
+            const struct uuid *cluster;
+            const struct raft_membership *membership; /* FOUND only; borrowed */
+        } found;
+    };
+};
+
+/* ---- Effects ---- */
+
+struct raft_out { /* a message to send */
+    struct raft_msg msg;
+    bool after_save; /* leaves only when everything raft_save_take() has yet to give, or has given
+                      * and is not yet reported persisted, is durable; else at once */
+};
+
+struct raft_read { /* a read index was found, or not */
+    uint64_t token;
+    int code; /* 0: serve once applied >= index; else a negative RD_E...: ask again later */
+    raft_index index;
+};
+
+struct raft_effects {
+    struct raft_out *msgs; /* the effects own the messages */
+    uint32_t msgs_count;
+    uint32_t msgs_capacity;
+    struct raft_read *reads;
+    uint32_t reads_count;
+    uint32_t reads_capacity;
+    /* PROPOSE only: */
+    int propose_code;         /* 0 appended; -RD_ENOT_LEADER ... */
+    raft_index propose_index; /* where, when appended */
+    raft_term propose_term;
+    /* Accumulates over steps until effects_clear(): */
+    bool state_changed;      /* role, term, leader or vote changed */
+    bool membership_changed; /* the membership in force changed (or rolled back) */
+    bool diverged;          /* two logs with one (index, term) but different chains: stop with 79 */
+    const char *reason;     /* why the role changed; static text; NULL when it did not */
+    uint64_t reason_number; /* the number that belongs to it */
+};
+
+/* Forget the effects, free the messages still in them; the arrays stay allocated. */
+void effects_clear(struct raft_effects *fx);
+void effects_done(struct raft_effects *fx);
+
+int raft_step(struct raft *r, mono_ms now, const struct raft_event *event, struct raft_effects *fx);
+
+/* Earliest time at which a TICK has work; UINT64_MAX: none. */
+mono_ms raft_deadline(const struct raft *r);
+
+/* ---- What has to become durable ---- */
+
+struct raft_save {
+    struct uuid cluster; /* always the current one */
+    bool hard_set;       /* cluster, term or vote changed since the last take */
+    raft_term term;
+    raft_id vote;
+    raft_index first; /* of entries[0]; entries at and after it on disk are cut. 0: log untouched */
+    struct raft_entry *entries; /* the caller's, with references: raft_save_done() */
+    uint32_t entries_count; /* may be 0 with first != 0?  never: a cut comes with its replacement */
+    raft_index last;        /* last entry of the save and its term, 0 when none */
+    raft_term last_term;
+};
+
+bool raft_save_wanted(const struct raft *r);
+
+/* Everything that changed since the last take, at most `bytes_max` of payload (at least one entry).
+ * The caller writes it as one transaction, then reports RAFT_EV_PERSISTED; saves complete in the
+ * order they were taken. false when there is nothing. */
+bool raft_save_take(struct raft *r, uint64_t bytes_max, struct raft_save *save);
+void raft_save_done(struct raft_save *save);
+
+/* ---- Entries ---- */
+
+/* Committed or not, from memory or by the load callback: up to count_max entries and about
+ * bytes_max payload bytes from `first` on (which exists). One payload reference each for the
+ * caller. */
+uint32_t raft_entries(struct raft *r, raft_index first, uint32_t count_max, uint64_t bytes_max,
+                      struct raft_entry *out);
+
+/* The caller applied up to here: older entries may leave memory. */
+void raft_applied(struct raft *r, raft_index index);
+
+/* ---- View: cheap questions, no effects ---- */
+
+enum raft_state {
+    RAFT_UNCONFIGURED,
+    RAFT_FOLLOWER,
+    RAFT_PRE_CANDIDATE,
+    RAFT_CANDIDATE,
+    RAFT_LEADER
+};
+
+struct raft_view {
+    enum raft_state state;
+    struct uuid cluster;
+    raft_term term;
+    raft_id vote;
+    raft_id leader;         /* hint, from AppendEntries of this term only; 0: not known */
+    bool leader_committed;  /* the leader of this term has committed an entry of this term, as known
+                               here */
+    mono_ms leader_contact; /* when the leader was last heard (leader: now) ; 0: never */
+    raft_index commit;
+    raft_index last;
+    raft_term last_term;
+    uint64_t last_chain;
+    raft_index saved; /* durable here */
+    bool disk_stalled;
+};
+void raft_view_get(const struct raft *r, struct raft_view *out);
+
+const struct raft_membership *raft_membership(const struct raft *r); /* in force; borrowed */
+const struct raft_membership *raft_membership_committed(const struct raft *r); /* borrowed */
+
+/* Milliseconds for which this node may still serve reads by its lease; 0: not, or not leader.
+ * Lease: the quorum-th newest send time among the voters' acknowledged messages + 0.8 T
+ * (thesis 6.4.1, with the send time instead of the receipt). */
+uint32_t raft_lease_remaining(const struct raft *r, mono_ms now);
+
+/* The same for a claim to lead: also needs an own-term commit. Never more than the lease. */
+uint32_t raft_claim_remaining(const struct raft *r, mono_ms now);
+
+/* Voters heard within T, this node included when it is a voter; followers know only themselves and
+ * the leader: 0. */
+uint32_t raft_voters_reachable(const struct raft *r, mono_ms now);
+
+struct raft_peer_view {
+    raft_index match;
+    mono_ms contact; /* last reply; 0: never in this term */
+};
+/* As the leader sees a member. false: not leading, or no such member. */
+bool raft_peer_view(const struct raft *r, raft_id id, struct raft_peer_view *out);
+
+/* Term of an entry in the log (0 for index 0); the index exists. */
+raft_term raft_term_at(const struct raft *r, raft_index index);
+uint64_t raft_chain_after(uint64_t chain_before, const struct raft_entry *entry);
+
+#endif

@@ -1,0 +1,120 @@
+/* types.h - the words of Raft that every room shares: entries, membership, messages.
+ *
+ * Threads: plain data. Ownership: stated at each pointer. */
+#ifndef RAFTD_RAFT_TYPES_H
+#define RAFTD_RAFT_TYPES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/mem.h"
+#include "base/mono.h"
+#include "base/uuid.h"
+
+typedef uint64_t raft_term;  /* 0: before the first election */
+typedef uint64_t raft_index; /* 0: before the first entry */
+typedef uint32_t raft_id;    /* 0: nobody */
+
+enum {
+    RAFT_MEMBERS_MAX = 31,
+    RAFT_VOTERS_MAX = 9,
+    RAFT_TOMBSTONES_MAX = 64,
+    RAFT_ADDRESS_SIZE = 270,        /* with the NUL; as UNITS_ADDRESS_SIZE */
+    RAFT_PAYLOAD_MAX = 1536 * 1024, /* bytes of one entry's payload (contract: request limit) */
+};
+
+enum raft_entry_type {
+    RAFT_ENTRY_NOOP = 1,       /* first entry of each leader; no payload */
+    RAFT_ENTRY_MEMBERSHIP = 2, /* payload: membership_encode() */
+    RAFT_ENTRY_COMMAND = 3,    /* payload: opaque to the core, applied by the state */
+};
+
+struct raft_entry {
+    raft_index index;
+    raft_term term;
+    uint64_t
+        chain; /* hash of the chain before and this entry: equal chains, equal logs up to here */
+    enum raft_entry_type type;
+    struct blob *data; /* one reference owned by this struct; NULL when empty */
+};
+
+/* ---- Membership (thesis section 4) ---- */
+
+enum raft_role { RAFT_LEARNER = 1, RAFT_VOTER = 2 };
+
+struct raft_member {
+    raft_id id;
+    enum raft_role role;
+    bool auto_promote;  /* a learner that becomes a voter by itself once caught up */
+    struct uuid store;  /* the data directory this id is bound to */
+    raft_index session; /* index of the entry that added it: tells an earlier life from this one */
+    char address[RAFT_ADDRESS_SIZE]; /* host:port others dial */
+};
+
+struct raft_tombstone { /* a removed member: never reused for another store without an explicit add
+                         */
+    raft_id id;
+    struct uuid store;
+    raft_index index; /* of the entry that removed it */
+};
+
+struct raft_membership {
+    raft_index index; /* of the entry that holds it; 0: none yet. Not part of the encoding. */
+    uint32_t members_count;
+    uint32_t tombstones_count;
+    struct raft_member members[RAFT_MEMBERS_MAX]; /* by ascending id */
+    struct raft_tombstone tombstones[RAFT_TOMBSTONES_MAX];
+};
+
+/* ---- Messages ---- */
+
+enum raft_msg_type {
+    RAFT_MSG_PRE_VOTE = 1,
+    RAFT_MSG_PRE_VOTE_REPLY = 2,
+    RAFT_MSG_VOTE = 3,
+    RAFT_MSG_VOTE_REPLY = 4,
+    RAFT_MSG_APPEND = 5, /* without entries it is the heartbeat */
+    RAFT_MSG_APPEND_REPLY = 6,
+    RAFT_MSG_READ_INDEX = 7, /* a follower asks for a read index */
+    RAFT_MSG_READ_INDEX_REPLY = 8,
+    RAFT_MSG_TYPE_COUNT,
+};
+
+/* One message. Which fields count for which type:
+ *
+ *               term          index          log_term       other
+ *   PRE_VOTE    the next term last log index last log term
+ *   VOTE        the new term  last log index last log term  transfer
+ *   *_REPLY     voter's term                                reject, transfer echoed as asked
+ *   APPEND      leader's term prev index     prev term      chain at prev, commit, entries
+ *   APPEND_REPLY sender's     match; when rejected: the     reject, hint (where to try next),
+ *                             refused prev index            log_term (term at hint)
+ *   READ_INDEX  follower's                                  seq identifies the request
+ *   ..._REPLY   leader's      the read index                reject: not the leader, ask again
+ *
+ * A granted PRE_VOTE_REPLY carries the term that was asked for; a refused one the voter's own,
+ * which the loser adopts (else a higher term with a shorter log could block everybody). */
+struct raft_msg {
+    enum raft_msg_type type;
+    struct uuid cluster;
+    raft_id from;
+    raft_id to;
+    raft_term term;
+    uint64_t seq;       /* counts up per sender and term; a reply echoes it */
+    mono_ms stamp;      /* sender's clock when it sent; a reply echoes it: leases count from here */
+    raft_index session; /* the receiver's session; a reply echoes it */
+    raft_index index;
+    raft_term log_term;
+    uint64_t chain;
+    raft_index commit;
+    raft_index hint;
+    bool reject;
+    bool transfer; /* asked for by the leader itself: voters set stickiness aside (thesis 4.2.3) */
+    struct raft_entry *entries; /* owned, with one reference per payload; NULL when none */
+    uint32_t entries_count;
+};
+
+/* Free what the message owns. */
+void raft_msg_done(struct raft_msg *m);
+
+#endif

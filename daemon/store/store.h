@@ -1,0 +1,88 @@
+/* store.h - durable Raft state in LMDB: identity, term, vote, log entries.
+ *
+ * Layout of the data directory: LOCK (flock), log/ and state/ (one LMDB environment each).
+ *
+ * Threads:   store_open/close, store_submit, store_completed, store_load and the rest on the loop
+ *            thread; the log thread is the store's own and does nothing but write transactions.
+ *            They meet in one queue with an eventfd.
+ * Ownership: a batch, its entries and their bytes stay the caller's, unchanged until it completes.
+ * Errors:    0 or a negative code from base/err.h; LMDB codes never get out. A failed commit ends
+ * the process: one log line, _exit 81 (80 when the file system is full), nothing that depended on
+ * it leaves (storage.md, "When the disk fails"). */
+#ifndef RAFTD_STORE_STORE_H
+#define RAFTD_STORE_STORE_H
+
+#include "raft/types.h"
+
+struct store;
+
+struct store_config {
+    const char *data_dir;
+    raft_id id;        /* must match the directory's */
+    uint64_t map_size; /* bytes of address space per environment */
+    uint64_t stall_timeout_ms;
+};
+
+struct store_info { /* what store_open found or made */
+    struct uuid store;
+    uint64_t incarnation; /* process starts of this store, this one included; durable */
+    struct uuid cluster;  /* not set: none */
+    raft_term term;
+    raft_id vote;
+    raft_index first; /* of the log; 0: empty */
+    raft_index last;
+    bool created; /* an empty directory became a new store */
+};
+
+/* Open, lock and identify. An empty or missing directory becomes a new store with a fresh random
+ * store id (0700, fsynced). Logs one line with what is wrong and what to do. -RD_ECONFIG   another
+ * raftd holds the directory; it belongs to another node id; a network file system; not a directory;
+ * no permission (exit 78) -RD_ECORRUPT  an identity, the hard state or the format cannot be read,
+ * or log/ and state/ differ (79) -RD_EDISK, -RD_EDISK_FULL */
+int store_open(const struct store_config *config, struct store **out, struct store_info *info);
+
+/* Read and verify the whole log: contiguity, CRC, chain. cb gets every entry in order (borrowed).
+ * -RD_ECORRUPT after one log line naming index and reason; cb's own negative code ends it too.
+ * `progress` (may be NULL) is called about once a second. */
+typedef int store_entry_cb(void *arg, const struct raft_entry *entry);
+typedef void store_progress_cb(void *arg, raft_index at, raft_index last);
+int store_verify(struct store *s, store_entry_cb *cb, store_progress_cb *progress, void *arg);
+
+/* Start the log thread. Completions make store_event_fd() readable. */
+int store_start(struct store *s);
+void store_close(struct store *s); /* finishes the batch in flight, joins the thread */
+int store_event_fd(const struct store *s);
+
+struct store_batch { /* one group commit */
+    uint64_t seq;    /* counts up from 1; the completion echoes it */
+    bool hard_set;   /* cluster, term and vote are to be saved */
+    struct uuid cluster;
+    raft_term term;   /* never below the saved term */
+    raft_id vote;     /* 0: no vote in this term */
+    raft_index first; /* index of entries[0]; an older tail is cut. 0: log untouched */
+    const struct raft_entry *entries; /* contiguous indexes */
+    uint32_t entries_count;
+};
+
+/* Hand over one batch; at most one is in flight (asserted). */
+void store_submit(struct store *s, const struct store_batch *batch);
+/* The seq of the batch completed since the last call, 0: none. Clears the eventfd. On -RD_E... the
+ * disk failed (MAP_FULL included): the process must end with that code; nothing that depended on it
+ * may leave. */
+int store_completed(struct store *s, uint64_t *seq);
+
+/* Entries from the log (committed to disk), loop thread, short read transaction. raft_load_cb
+ * shape: `arg` is the store. Ends the process with 79 when an entry fails its checks. */
+uint32_t store_load(void *arg, raft_index first, uint32_t count_max, uint64_t bytes_max,
+                    struct raft_entry *out);
+
+struct store_stats {
+    uint64_t outstanding_ms;               /* how long the batch in flight has been; 0: none */
+    bool stalled;                          /* longer than stall_timeout */
+    uint32_t commit_p50_us, commit_p99_us; /* of the last 1,000 commits */
+    uint64_t log_bytes, state_bytes;       /* pages in use */
+    uint64_t commits, entries;
+};
+void store_stats_get(struct store *s, struct store_stats *out);
+
+#endif

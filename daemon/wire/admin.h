@@ -1,0 +1,56 @@
+/* admin.h - requests and replies on the admin socket as bytes (proto/admin.proto).
+ *
+ * A reply carries its result as the JSON text users see with --json: one writer (the daemon), so
+ * HTTP, raftctl and scripts agree, and an older raftctl shows a newer daemon's fields.
+ * Threads: any. Ownership: decoded structs own their bytes until *_done(). */
+#ifndef RAFTD_WIRE_ADMIN_H
+#define RAFTD_WIRE_ADMIN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "wire/frame.h"
+
+struct admin_request {
+    uint64_t id;      /* chosen by the client, echoed; requests may be pipelined */
+    char command[32]; /* name in the command table */
+    uint32_t timeout_ms;
+    struct blob *key;   /* NULL when none */
+    struct blob *value; /* NULL when none */
+    bool if_revision_set;
+    uint64_t if_revision;
+    bool fence_set;
+    uint64_t fence;
+    bool stale;
+    uint64_t limit;     /* list; 0: all */
+    uint32_t member_id; /* membership commands */
+    char address[270];  /* membership commands */
+    bool learner, no_wait, force;
+    char text[64]; /* log-level */
+};
+void admin_request_done(struct admin_request *r);
+
+struct admin_reply {
+    uint64_t id;
+    int code;             /* 0, or negative RD_E... */
+    bool more;            /* another reply to this id follows (watch, list) */
+    uint32_t leader;      /* errors: the leader, 0: unknown */
+    struct blob *message; /* errors: one sentence; NULL when none */
+    struct blob *json;    /* results: one JSON value; NULL when none */
+};
+void admin_reply_done(struct admin_reply *r);
+
+/* -RD_ETOO_LARGE: nothing appended. */
+int admin_request_encode(const struct admin_request *r, struct buf *out);
+int admin_reply_encode(const struct admin_reply *r, struct buf *out);
+/* Reply without copying: message and json borrowed, may be NULL. */
+int admin_reply_put(struct buf *out, uint64_t id, int code, bool more, uint32_t leader,
+                    const char *message, const void *json, size_t json_size);
+
+/* 0, or -RD_EPROTOCOL / -RD_ETOO_LARGE (a field above its limit: `out->id` is set, so that the
+ * refusal can be addressed; nothing to free). */
+int admin_request_decode(const struct frame *f, struct admin_request *out);
+int admin_reply_decode(const struct frame *f, struct admin_reply *out);
+
+#endif
