@@ -168,9 +168,6 @@ void raft_save_done(struct raft_save *save);
 uint32_t raft_entries(struct raft *r, raft_index first, uint32_t count_max, uint64_t bytes_max,
                       struct raft_entry *out);
 
-/* The caller applied up to here: older entries may leave memory. */
-void raft_applied(struct raft *r, raft_index index);
-
 /* ---- View: cheap questions, no effects ---- */
 
 enum raft_state {

@@ -1,0 +1,220 @@
+/* internal.h - what the files of the core share. Not for other rooms. */
+#ifndef RAFTD_RAFT_INTERNAL_H
+#define RAFTD_RAFT_INTERNAL_H
+
+#include "base/check.h"
+#include "base/err.h"
+#include "base/prng.h"
+#include "raft/membership.h"
+#include "raft/raft.h"
+
+enum {
+    READS_MAX = 4096, /* read rounds waiting at once; beyond it the oldest are told to retry */
+    COMMIT_NOTICE_DELAY_MS = 5 /* how long a new commit index may wait for an append to ride on */
+};
+
+/* ---- log.c: the log in memory ---- */
+
+struct term_run { /* the entries from `first` on have this term, until the next run */
+    raft_term term;
+    raft_index first;
+};
+
+struct rlog {
+    struct raft_entry *ring; /* cached entries, the newest of the log */
+    uint32_t ring_capacity;  /* a power of two */
+    uint32_t ring_head;
+    uint32_t cached; /* entries in the ring: indexes last - cached + 1 .. last */
+    uint64_t cached_bytes;
+    struct term_run *runs; /* of the whole log: terms never need the disk */
+    uint32_t runs_count;
+    uint32_t runs_capacity;
+    raft_index last;
+    uint64_t last_chain;
+    raft_load_cb *load;
+    void *load_arg;
+};
+
+void rlog_init(struct rlog *l, raft_load_cb *load, void *load_arg);
+void rlog_done(struct rlog *l);
+raft_term rlog_term(const struct rlog *l, raft_index index); /* 0 <= index <= last */
+raft_term rlog_last_term(const struct rlog *l);
+uint64_t rlog_chain(const struct rlog *l, raft_index index); /* may load one entry */
+/* Takes a reference to entry->data. Index must be last + 1, term not below the last; computes the
+ * chain. */
+void rlog_append(struct rlog *l, const struct raft_entry *entry);
+void rlog_truncate(struct rlog *l, raft_index from); /* forget `from` and all after it */
+/* Let durable entries leave memory until at most bytes_max are cached. */
+void rlog_evict(struct rlog *l, raft_index durable, uint64_t bytes_max);
+uint32_t rlog_read(const struct rlog *l, raft_index first, uint32_t count_max, uint64_t bytes_max,
+                   struct raft_entry *out);
+/* The largest index <= `index` whose term is <= `term`: where two logs may still agree. */
+raft_index rlog_agree(const struct rlog *l, raft_index index, raft_term term);
+uint32_t entry_size(const struct raft_entry *entry); /* payload bytes */
+
+/* ---- progress.c: what the leader knows of a follower (thesis 3.5, 10.2.1) ---- */
+
+enum progress_state {
+    PROGRESS_PROBE,     /* one append at a time until one is accepted */
+    PROGRESS_REPLICATE, /* pipelined within the window */
+};
+
+struct inflight {
+    raft_index last; /* last entry of the message */
+    uint32_t bytes;
+};
+
+struct progress {
+    raft_id id;
+    raft_index session;
+    enum progress_state state;
+    raft_index match;        /* known to be durable there */
+    raft_index next;         /* first entry to send */
+    bool probe_sent;         /* PROBE: waiting for the answer */
+    raft_index commit_sent;  /* commit index it was last told */
+    bool commit_urgent;      /* it waits for the commit index (a read) */
+    uint64_t ack_seq;        /* newest message it answered */
+    mono_ms ack_stamp;       /* when we had sent that message: 0 never */
+    mono_ms contact;         /* last answer; 0: never in this term */
+    mono_ms moved;           /* when match or the window last moved */
+    struct inflight *window; /* ring of inflight_msgs_max */
+    uint32_t window_head, window_count;
+    uint64_t window_bytes;
+};
+
+void progress_init(struct progress *p, const struct raft_member *m, raft_index next,
+                   uint32_t window_capacity, mono_ms now);
+void progress_done(struct progress *p);
+void progress_probe(struct progress *p); /* fall back: send again from match + 1 */
+void progress_sent(struct progress *p, raft_index last, uint32_t bytes, uint32_t capacity);
+/* An acknowledgement up to `index`; true when match moved. */
+bool progress_acked(struct progress *p, raft_index index, uint32_t capacity, mono_ms now);
+
+/* ---- quorum.c ---- */
+
+/* The largest value that at least a quorum of the voters have reached. `value` is asked per voter.
+ */
+typedef uint64_t quorum_value_cb(const struct raft *r, raft_id voter, mono_ms now);
+uint64_t quorum_reached(const struct raft *r, quorum_value_cb *value, mono_ms now);
+uint64_t quorum_of(uint64_t *values, uint32_t count, uint32_t quorum); /* sorts */
+
+/* ---- The core ---- */
+
+struct vote_record {
+    raft_id id;
+    bool granted;
+};
+
+struct pending_read {
+    raft_id from;       /* 0: this node */
+    uint64_t token;     /* local: the caller's; remote: its seq */
+    raft_index session; /* remote: to echo */
+    mono_ms stamp;      /* remote: to echo */
+    raft_index index;   /* leader: the read index */
+    uint64_t need_seq;  /* leader: acknowledged by a quorum. Follower: seq of our question */
+};
+
+struct raft {
+    struct raft_config config;
+    struct rlog log;
+    struct prng prng;
+
+    /* Hard state (durable before anything that rests on it leaves) */
+    struct uuid cluster;
+    raft_term term;
+    raft_id vote;
+    bool hard_dirty;      /* changed since the last take */
+    uint64_t saves_taken; /* saves complete in the order they were taken */
+    uint64_t saves_done;
+    uint64_t hard_taken; /* number of the save that holds the current hard state */
+    raft_index untaken;  /* first entry no save holds yet */
+    raft_index saved;    /* entries up to here are durable */
+
+    /* Membership: [0] the newest committed one, then those not yet committed; the last is in force
+     */
+    struct raft_membership *memberships;
+    uint32_t memberships_count, memberships_capacity;
+
+    enum raft_state state;
+    raft_id leader;
+    raft_index commit;
+    bool disk_stalled;
+    mono_ms heard;        /* when a leader was last heard: the base of stickiness; 0 never */
+    mono_ms refuse_until; /* after a restart: no votes before */
+    mono_ms election_deadline;
+
+    /* Candidates */
+    struct vote_record votes[RAFT_MEMBERS_MAX];
+    uint32_t votes_count;
+
+    /* Leaders */
+    struct progress *peers;
+    uint32_t peers_count;
+    raft_index term_start; /* our no-op: nothing is served before it commits */
+    mono_ms leader_since;  /* or the end of a pause: silence counts from here */
+    mono_ms heartbeat_deadline;
+    mono_ms commit_notice_deadline; /* UINT64_MAX: nobody waits to hear of a commit */
+    bool round_wanted;              /* a read waits for a round of heartbeats */
+
+    uint64_t seq; /* of our messages */
+    struct pending_read *reads;
+    uint32_t reads_count, reads_capacity;
+
+    /* For the length of one step */
+    mono_ms now;
+    struct raft_effects *fx;
+};
+
+/* effects.c */
+struct raft_msg *effects_message(struct raft *r, enum raft_msg_type type, raft_id to);
+void effects_send(struct raft *r, bool after_save); /* the message just made is complete */
+void effects_read(struct raft *r, uint64_t token, int code, raft_index index);
+void effects_reason(struct raft *r, const char *reason, uint64_t number);
+
+/* election.c */
+bool raft_is_voter(const struct raft *r);
+void election_timer_reset(struct raft *r);
+void election_tick(struct raft *r);
+void election_follow(struct raft *r, raft_term term, raft_id leader, const char *reason,
+                     uint64_t number);
+void election_on_pre_vote(struct raft *r, const struct raft_msg *m);
+void election_on_vote(struct raft *r, const struct raft_msg *m);
+void election_on_reply(struct raft *r, const struct raft_msg *m);
+void election_own_vote_saved(struct raft *r);
+bool election_is_sticky(const struct raft *r, const struct raft_msg *m);
+
+/* replication.c */
+void leader_start(struct raft *r);
+void leader_stop(struct raft *r);
+void leader_tick(struct raft *r);
+void leader_flush(struct raft *r);
+void leader_commit(struct raft *r);
+void leader_append(struct raft *r, enum raft_entry_type type, struct blob *data);
+void leader_on_reply(struct raft *r, const struct raft_msg *m);
+struct progress *leader_peer(const struct raft *r, raft_id id);
+mono_ms leader_quorum_deadline(const struct raft *r);
+mono_ms leader_deadline(const struct raft *r);
+
+/* append.c: the follower's side */
+void follower_on_append(struct raft *r, const struct raft_msg *m);
+void follower_refuse_append(struct raft *r, const struct raft_msg *m);
+
+/* read.c */
+void read_request(struct raft *r, uint64_t token);
+void read_on_request(struct raft *r, const struct raft_msg *m);
+void read_on_reply(struct raft *r, const struct raft_msg *m);
+void read_check_round(struct raft *r);
+void read_fail_all(struct raft *r, int code);
+
+/* save.c */
+void save_mark_hard(struct raft *r);
+bool save_hard_is_durable(const struct raft *r);
+void save_on_persisted(struct raft *r, const struct raft_event *event);
+
+/* raft.c */
+const struct raft_membership *raft_in_force(const struct raft *r);
+int raft_log_append(struct raft *r, const struct raft_entry *entry);
+void raft_log_truncate(struct raft *r, raft_index from);
+void raft_set_commit(struct raft *r, raft_index commit);
+
+#endif

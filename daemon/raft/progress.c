@@ -1,0 +1,70 @@
+/* What the leader knows of one follower, and the window of what is on its way. */
+#include "raft/internal.h"
+
+void progress_init(struct progress *p, const struct raft_member *m, raft_index next,
+                   uint32_t window_capacity, mono_ms now)
+{
+    *p = (struct progress){
+        .id = m->id,
+        .session = m->session,
+        .state = PROGRESS_PROBE,
+        .next = next,
+        .moved = now,
+        .window = mem_alloc(window_capacity * sizeof *p->window),
+    };
+}
+
+void progress_done(struct progress *p)
+{
+    mem_free(p->window);
+}
+
+static void window_clear(struct progress *p)
+{
+    p->window_count = 0;
+    p->window_bytes = 0;
+}
+
+void progress_probe(struct progress *p)
+{
+    p->state = PROGRESS_PROBE;
+    p->next = p->match + 1;
+    p->probe_sent = false;
+    window_clear(p);
+}
+
+void progress_sent(struct progress *p, raft_index last, uint32_t bytes, uint32_t capacity)
+{
+    rd_assert(p->window_count < capacity);
+    p->window[(p->window_head + p->window_count) % capacity] =
+        (struct inflight){.last = last, .bytes = bytes};
+    p->window_count++;
+    p->window_bytes += bytes;
+    p->next = last + 1;
+}
+
+bool progress_acked(struct progress *p, raft_index index, uint32_t capacity, mono_ms now)
+{
+    bool moved = index > p->match;
+
+    if (moved) {
+        p->match = index;
+        p->moved = now;
+    }
+    while (p->window_count && p->window[p->window_head].last <= index) {
+        p->window_bytes -= p->window[p->window_head].bytes;
+        p->window_head = (p->window_head + 1) % capacity;
+        p->window_count--;
+    }
+    /* Only an answer that reaches the probe's own previous entry proves that the logs agree there;
+     * a heartbeat's answer (at match) proves less. */
+    if (p->state == PROGRESS_PROBE && index + 1 >= p->next) {
+        p->state = PROGRESS_REPLICATE;
+        p->probe_sent = false;
+        p->moved = now;
+    }
+    if (p->next <= p->match) {
+        p->next = p->match + 1;
+    }
+    return moved;
+}

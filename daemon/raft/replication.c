@@ -1,0 +1,332 @@
+/* The leader's side: append, send, count, commit, and know when a majority is gone
+ * (thesis 3.5, 3.6, 6.2, 6.4). */
+#include <string.h>
+
+#include "base/err.h"
+#include "raft/internal.h"
+
+struct progress *leader_peer(const struct raft *r, raft_id id)
+{
+    for (uint32_t i = 0; i < r->peers_count; i++) {
+        if (r->peers[i].id == id) {
+            return &r->peers[i];
+        }
+    }
+    return NULL;
+}
+
+/* ---- Start and end of leadership ---- */
+
+void leader_start(struct raft *r)
+{
+    const struct raft_membership *m = raft_in_force(r);
+
+    rd_assert(save_hard_is_durable(r));
+    r->peers = mem_alloc(m->members_count * sizeof *r->peers);
+    r->peers_count = 0;
+    for (uint32_t i = 0; i < m->members_count; i++) {
+        if (m->members[i].id != r->config.id) {
+            progress_init(&r->peers[r->peers_count++], &m->members[i], r->log.last + 1,
+                          r->config.inflight_msgs_max, r->now);
+        }
+    }
+    r->leader_since = r->now;
+    r->heartbeat_deadline = r->now + r->config.heartbeat_ms;
+    r->commit_notice_deadline = UINT64_MAX;
+    r->round_wanted = false;
+    r->term_start = r->log.last + 1;
+    leader_append(r, RAFT_ENTRY_NOOP, NULL);
+    leader_flush(r);
+}
+
+void leader_stop(struct raft *r)
+{
+    for (uint32_t i = 0; i < r->peers_count; i++) {
+        progress_done(&r->peers[i]);
+    }
+    mem_free(r->peers);
+    r->peers = NULL;
+    r->peers_count = 0;
+    r->commit_notice_deadline = UINT64_MAX;
+    /* Claims handed out under our lease outlive our leadership: until they lapse this voter is as
+     * loyal to it as those that acknowledged us. */
+    r->heard = r->now;
+}
+
+void leader_append(struct raft *r, enum raft_entry_type type, struct blob *data)
+{
+    struct raft_entry entry = {
+        .index = r->log.last + 1, .term = r->term, .type = type, .data = data};
+
+    rd_assert(raft_log_append(r, &entry) == 0);
+}
+
+/* ---- What a majority has reached ---- */
+
+static uint64_t value_match(const struct raft *r, raft_id voter, mono_ms now)
+{
+    (void)now;
+    const struct progress *p = leader_peer(r, voter);
+
+    return p ? p->match : r->saved; /* our own entries count when our disk has them (trap 47) */
+}
+
+static uint64_t value_stamp(const struct raft *r, raft_id voter, mono_ms now)
+{
+    const struct progress *p = leader_peer(r, voter);
+
+    return p ? p->ack_stamp : now;
+}
+
+static mono_ms heard_since(const struct raft *r, const struct progress *p)
+{
+    return p->contact > r->leader_since ? p->contact : r->leader_since;
+}
+
+static uint64_t value_contact(const struct raft *r, raft_id voter, mono_ms now)
+{
+    const struct progress *p = leader_peer(r, voter);
+
+    return p ? heard_since(r, p) : now;
+}
+
+void leader_commit(struct raft *r)
+{
+    raft_index reached = quorum_reached(r, value_match, r->now);
+
+    /* Only entries of the own term commit by counting (thesis 3.6.2, trap 16). */
+    if (reached <= r->commit || rlog_term(&r->log, reached) != r->term) {
+        return;
+    }
+    raft_set_commit(r, reached);
+    if (r->commit_notice_deadline == UINT64_MAX) {
+        r->commit_notice_deadline = r->now + COMMIT_NOTICE_DELAY_MS;
+    }
+}
+
+uint32_t raft_lease_remaining(const struct raft *r, mono_ms now)
+{
+    if (r->state != RAFT_LEADER) {
+        return 0;
+    }
+    mono_ms stamp = quorum_reached(r, value_stamp, now);
+    mono_ms end = stamp + (mono_ms)r->config.election_timeout_ms * 8 / 10;
+
+    return stamp == 0 || end <= now ? 0 : (uint32_t)(end - now);
+}
+
+uint32_t raft_claim_remaining(const struct raft *r, mono_ms now)
+{
+    return r->commit >= r->term_start ? raft_lease_remaining(r, now) : 0;
+}
+
+uint32_t raft_voters_reachable(const struct raft *r, mono_ms now)
+{
+    const struct raft_membership *m = raft_in_force(r);
+    uint32_t reachable = 0;
+
+    for (uint32_t i = 0; i < m->members_count && r->state == RAFT_LEADER; i++) {
+        const struct progress *p = leader_peer(r, m->members[i].id);
+        bool heard = p ? p->contact && now < p->contact + r->config.election_timeout_ms : true;
+        reachable += heard && m->members[i].role == RAFT_VOTER;
+    }
+    return reachable;
+}
+
+bool raft_peer_view(const struct raft *r, raft_id id, struct raft_peer_view *out)
+{
+    if (r->state != RAFT_LEADER) {
+        return false;
+    }
+    if (id == r->config.id) {
+        *out = (struct raft_peer_view){.match = r->saved, .contact = r->now};
+        return true;
+    }
+    const struct progress *p = leader_peer(r, id);
+    if (p) {
+        *out = (struct raft_peer_view){.match = p->match, .contact = p->contact};
+    }
+    return p;
+}
+
+/* ---- Sending ---- */
+
+static struct raft_msg *append_message(struct raft *r, struct progress *p, raft_index prev)
+{
+    struct raft_msg *m = effects_message(r, RAFT_MSG_APPEND, p->id);
+
+    m->seq = ++r->seq;
+    m->stamp = r->now;
+    m->session = p->session;
+    m->index = prev;
+    m->log_term = rlog_term(&r->log, prev);
+    m->chain = rlog_chain(&r->log, prev);
+    m->commit = r->commit;
+    p->commit_sent = r->commit;
+    p->commit_urgent = false;
+    return m;
+}
+
+/* A heartbeat stands on what is known to match, so that it never fails because it overtook an
+ * append. */
+static void send_heartbeat(struct raft *r, struct progress *p)
+{
+    struct raft_msg *m = append_message(r, p, p->match);
+
+    m->commit = r->commit < p->match ? r->commit : p->match;
+    p->commit_sent = m->commit;
+    effects_send(r, false);
+}
+
+static void broadcast_heartbeats(struct raft *r)
+{
+    for (uint32_t i = 0; i < r->peers_count; i++) {
+        send_heartbeat(r, &r->peers[i]);
+    }
+    r->heartbeat_deadline = r->now + r->config.heartbeat_ms;
+    r->round_wanted = false;
+}
+
+static bool may_send(const struct raft *r, const struct progress *p)
+{
+    if (p->next > r->log.last) {
+        return false;
+    }
+    if (p->state == PROGRESS_PROBE) {
+        return !p->probe_sent;
+    }
+    return p->window_count < r->config.inflight_msgs_max &&
+           (p->window_count == 0 || p->window_bytes < r->config.inflight_bytes_max);
+}
+
+static void send_entries(struct raft *r, struct progress *p)
+{
+    struct raft_msg *m = append_message(r, p, p->next - 1);
+    raft_index left = r->log.last - p->next + 1;
+    uint32_t count_max =
+        left < r->config.append_entries_max ? (uint32_t)left : r->config.append_entries_max;
+    uint32_t bytes = 0;
+
+    m->entries = mem_alloc(count_max * sizeof *m->entries);
+    m->entries_count =
+        rlog_read(&r->log, p->next, count_max, r->config.append_bytes_max, m->entries);
+    for (uint32_t i = 0; i < m->entries_count; i++) {
+        bytes += entry_size(&m->entries[i]);
+    }
+    if (p->state == PROGRESS_PROBE) {
+        p->probe_sent = true;
+    } else {
+        progress_sent(p, p->next + m->entries_count - 1, bytes, r->config.inflight_msgs_max);
+    }
+    effects_send(r, false);
+}
+
+static bool commit_is_news(const struct raft *r, const struct progress *p)
+{
+    raft_index known = r->commit < p->match ? r->commit : p->match;
+
+    return p->commit_sent < known;
+}
+
+void leader_flush(struct raft *r)
+{
+    bool notice_due = r->now >= r->commit_notice_deadline;
+    bool waiting = false;
+
+    if (r->round_wanted || r->now >= r->heartbeat_deadline) {
+        broadcast_heartbeats(r);
+    }
+    for (uint32_t i = 0; i < r->peers_count; i++) {
+        struct progress *p = &r->peers[i];
+        while (may_send(r, p)) {
+            send_entries(r, p);
+        }
+        if (commit_is_news(r, p)) {
+            if (notice_due || p->commit_urgent) {
+                send_heartbeat(r, p);
+            } else {
+                waiting = true;
+            }
+        }
+    }
+    if (!waiting) {
+        r->commit_notice_deadline = UINT64_MAX;
+    }
+}
+
+/* ---- Time ---- */
+
+mono_ms leader_quorum_deadline(const struct raft *r)
+{
+    return quorum_reached(r, value_contact, r->now) + r->config.election_timeout_ms;
+}
+
+mono_ms leader_deadline(const struct raft *r)
+{
+    mono_ms deadline = r->heartbeat_deadline;
+
+    deadline = deadline < r->commit_notice_deadline ? deadline : r->commit_notice_deadline;
+    mono_ms quorum = leader_quorum_deadline(r);
+    return deadline < quorum ? deadline : quorum;
+}
+
+/* Lost messages: a follower that stopped moving is probed again; a lost probe is repeated. */
+static void retry_silent_peers(struct raft *r)
+{
+    for (uint32_t i = 0; i < r->peers_count; i++) {
+        struct progress *p = &r->peers[i];
+        if (p->state == PROGRESS_PROBE) {
+            p->probe_sent = false;
+        } else if (p->window_count && r->now >= p->moved + 2 * (mono_ms)r->config.heartbeat_ms) {
+            progress_probe(p);
+        }
+    }
+}
+
+void leader_tick(struct raft *r)
+{
+    if (r->now >= leader_quorum_deadline(r)) { /* check-quorum (thesis 6.2) */
+        mono_ms silent = r->now - quorum_reached(r, value_contact, r->now);
+        election_follow(r, r->term, 0, "no majority heard, milliseconds", silent);
+        return;
+    }
+    if (r->now >= r->heartbeat_deadline) {
+        retry_silent_peers(r);
+        broadcast_heartbeats(r);
+    }
+}
+
+/* ---- Answers ---- */
+
+static void on_rejected(struct raft *r, struct progress *p, const struct raft_msg *m)
+{
+    if (m->index <= p->match || m->index >= p->next ||
+        (p->state == PROGRESS_PROBE && m->index != p->next - 1)) {
+        return; /* a late or repeated refusal (trap 18) */
+    }
+    raft_index agree = rlog_agree(&r->log, m->hint, m->log_term);
+
+    progress_probe(p);
+    agree = agree < m->index ? agree : m->index - 1;
+    p->next = agree + 1 > p->match + 1 ? agree + 1 : p->match + 1;
+}
+
+void leader_on_reply(struct raft *r, const struct raft_msg *m)
+{
+    struct progress *p = r->state == RAFT_LEADER ? leader_peer(r, m->from) : NULL;
+
+    /* Unknown sender (trap 21), an earlier life of it (trap 12), or numbers we never sent. */
+    if (!p || m->session != p->session || m->seq > r->seq || m->stamp > r->now ||
+        (!m->reject && m->index > r->log.last)) {
+        return;
+    }
+    p->contact = r->now;
+    p->ack_seq = m->seq > p->ack_seq ? m->seq : p->ack_seq;
+    p->ack_stamp = m->stamp > p->ack_stamp ? m->stamp : p->ack_stamp;
+    if (m->reject) {
+        on_rejected(r, p, m);
+    } else if (progress_acked(p, m->index, r->config.inflight_msgs_max, r->now)) {
+        leader_commit(r);
+    }
+    read_check_round(r);
+}
