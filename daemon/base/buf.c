@@ -74,6 +74,7 @@ void buf_vprintf(struct buf *b, const char *format, va_list args)
 {
     va_list again;
 
+    rd_assert(format);
     va_copy(again, args);
     int size = vsnprintf(NULL, 0, format, again);
     va_end(again);
@@ -121,7 +122,9 @@ const uint8_t *cursor_bytes(struct cursor *c, size_t size)
         return NULL;
     }
     const uint8_t *at = c->data;
-    c->data += size;
+    if (size) { /* an empty cursor may be over NULL */
+        c->data += size;
+    }
     c->left -= size;
     return at;
 }

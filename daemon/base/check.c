@@ -19,7 +19,9 @@ _Noreturn void check_fail(const char *expr, const char *file, int line, const ch
     char context[256] = "";
 
     if (context_cb) {
-        context_cb(context_arg, context, sizeof context);
+        check_context_cb *cb = context_cb;
+        context_cb = NULL; /* its own checks may fail, too */
+        cb(context_arg, context, sizeof context);
     }
     (void)fprintf(stderr, "raftd: bug: assertion failed: %s at %s:%d in %s %s\n", expr, file, line,
                   function, context);

@@ -1,6 +1,7 @@
 #include "base/json.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/units.h"
@@ -14,6 +15,7 @@ static void put_escaped(struct buf *out, const uint8_t *p, size_t size)
 {
     static const char shorts[] =
         "\"\"\\\\\bb\ff\nn\rr\tt"; /* pairs: character, its escape letter */
+    bool utf8 = units_is_utf8(p, size);
 
     buf_put_u8(out, '"');
     for (size_t i = 0; i < size; i++) {
@@ -29,6 +31,8 @@ static void put_escaped(struct buf *out, const uint8_t *p, size_t size)
             buf_put_u8(out, (uint8_t)*hit);
         } else if (p[i] < 0x20 || p[i] == 0x7f) {
             buf_printf(out, "\\u%04x", p[i]);
+        } else if (p[i] >= 0x80 && !utf8) {
+            buf_put_str(out, "\\ufffd"); /* the replacement character */
         } else {
             buf_put_u8(out, p[i]);
         }
@@ -94,6 +98,10 @@ void json_i64(struct json *j, const char *key, int64_t v)
 
 void json_double(struct json *j, const char *key, double v)
 {
+    if (!isfinite(v)) {
+        json_null(j, key);
+        return;
+    }
     put_key(j, key, "");
     buf_printf(j->out, "%.1f", v);
 }

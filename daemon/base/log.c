@@ -13,6 +13,7 @@
 #include "base/buf.h"
 #include "base/json.h"
 #include "base/mono.h"
+#include "base/units.h"
 
 static struct {
     enum log_level level;
@@ -87,10 +88,22 @@ static void time_text(char *text, size_t size)
     (void)snprintf(text, size, "%s.%03uZ", date, (unsigned)(wall_ms % 1000));
 }
 
-/* A value with spaces, quotes or control bytes is quoted, so that a line stays one line. */
+/* Nothing in it that could end the value, the line, or talk to a terminal. */
+static bool is_plain(const char *text)
+{
+    for (const char *p = text; *p; p++) {
+        if ((unsigned char)*p <= ' ' || *p == 0x7f || *p == '"' || *p == '\\' || *p == '=') {
+            return false;
+        }
+    }
+    return *text && units_is_utf8(text, strlen(text));
+}
+
+/* A value with spaces, quotes or control bytes is quoted, so that a line stays one line: names and
+ * addresses in it may come from strangers. */
 static void put_text_value(struct buf *out, const char *text)
 {
-    if (text && *text && !strpbrk(text, " \"\\=\n\r\t")) {
+    if (text && is_plain(text)) {
         buf_put_str(out, text);
         return;
     }

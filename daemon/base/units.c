@@ -1,8 +1,10 @@
 #include "base/units.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,15 +80,24 @@ int units_parse_number(const char *text, uint64_t low, uint64_t high, uint64_t *
     return 0;
 }
 
+static bool is_name_char(unsigned char c)
+{
+    return isalnum(c) || c == '.' || c == '-' || c == '_';
+}
+
 static bool is_host(const char *host, size_t size, bool bracketed)
 {
+    bool scope = false; /* behind the '%' of [fe80::1%eth0] */
+
     if (size == 0 || size >= UNITS_HOST_SIZE) {
         return false;
     }
     for (size_t i = 0; i < size; i++) {
         unsigned char c = (unsigned char)host[i];
-        if (bracketed ? !(isxdigit(c) || c == ':' || c == '.' || c == '%')
-                      : !(isalnum(c) || c == '.' || c == '-' || c == '_')) {
+        if (bracketed && !scope && c == '%' && i > 0 && i + 1 < size) {
+            scope = true;
+        } else if (bracketed && !scope ? !(isxdigit(c) || c == ':' || c == '.')
+                                       : !is_name_char(c)) {
             return false;
         }
     }
@@ -119,7 +130,11 @@ int units_parse_host_port(const char *text, struct host_port *out)
 
 bool units_is_wildcard(const struct host_port *address)
 {
-    return strcmp(address->host, "0.0.0.0") == 0 || strcmp(address->host, "::") == 0;
+    struct in_addr v4;
+    struct in6_addr v6; /* has many spellings of zero */
+
+    return (inet_pton(AF_INET, address->host, &v4) == 1 && v4.s_addr == INADDR_ANY) ||
+           (inet_pton(AF_INET6, address->host, &v6) == 1 && IN6_IS_ADDR_UNSPECIFIED(&v6));
 }
 
 /* The largest unit that divides the value evenly. */

@@ -19,11 +19,12 @@ enum {
     STATE_REQUEST_MAX = 1536 * 1024, /* bytes of one encoded transaction */
     STATE_OPS_MAX = 128,             /* compares, and operations per branch */
     STATE_WINDOW_MAX = 4096,         /* requests one origin may have open */
+    STATE_COMMAND_HEADER_SIZE = 46,  /* bytes the leader adds before the transaction */
 };
 
 /* Who asked, so that a repeated request is applied once (thesis 6.3). */
 struct request_id {
-    uint32_t node;        /* the member the client is connected to */
+    uint32_t node;        /* the member the client is connected to; 0: no id, applied each time */
     uint64_t incarnation; /* counts that node's process starts (durable); higher is younger */
     uint64_t seq;         /* counts that process's requests, from 1 */
     uint64_t floor;       /* lowest seq it still waits for: results below may be forgotten, and a
@@ -60,10 +61,13 @@ struct state_txn {
     struct state_op else_ops[STATE_OPS_MAX]; /* when one does not */
 };
 
-/* Append the transaction's bytes. -RD_EINVALID (empty key), -RD_ETOO_LARGE: nothing appended. */
+/* Append the transaction's bytes. -RD_EINVALID (empty key, unknown type), -RD_ETOO_LARGE (a limit
+ * above): nothing appended. Several operations may name one key; they apply in order. */
 int state_txn_encode(const struct state_txn *txn, struct buf *out);
 
-/* Pointers in `txn` borrow from `data`. */
+/* Pointers in `txn` borrow from `data`. Only what the counts cover is written: `txn` needs no
+ * clearing, and is big enough not to. -RD_EINVALID (also for bytes left over), -RD_ETOO_LARGE: the
+ * counts are untouched, the arrays hold nothing to use. */
 int state_txn_decode(const void *data, size_t size, struct state_txn *txn);
 
 /* The whole entry payload: what the leader adds, then the transaction's bytes. */

@@ -14,6 +14,11 @@
 
 struct state;
 
+enum {
+    STATE_KEY_COST = 128, /* bytes each key counts for beside itself and its value: about what it
+                           * takes in memory. Part of the protocol: equal on all nodes. */
+};
+
 struct state *state_new(void);
 void state_free(struct state *s);
 
@@ -21,17 +26,21 @@ void state_free(struct state *s);
 
 struct state_result {
     int code;          /* 0; -RD_ECONFLICT, -RD_ESTALE_FENCE (a compare failed and there is no else
-                        * branch), -RD_ENO_SPACE (beyond the quota), -RD_EINVALID (unknown bytes),
-                        * -RD_EUNKNOWN_OUTCOME (a duplicate below the origin's floor: dropped) */
+                        * branch), -RD_ENO_SPACE (beyond the quota), -RD_EINVALID (unknown bytes,
+                        * or an id with seq 0 or too far above its floor), -RD_EUNKNOWN_OUTCOME (a
+                        * duplicate below the origin's floor, or of an earlier incarnation:
+                        * dropped). With any of them nothing was changed. */
     bool repeated;     /* the request was applied before; this is its first result */
-    bool succeeded;    /* the compares held */
+    bool succeeded;    /* the compares held, and code is 0 */
     uint64_t revision; /* global revision after it */
     uint64_t index, term; /* of the entry that applied it (first) */
-    uint64_t actual;  /* CONFLICT: mod_revision (or version) found; STALE_FENCE: the entry's term */
+    uint64_t actual;  /* CONFLICT: mod_revision (or version) found; STALE_FENCE: the entry's term;
+                       * NO_SPACE: state_bytes() it would have taken */
     uint32_t deleted; /* keys deleted */
 };
 
-/* What the store has to keep: key -> bytes, or a deletion. Keys <= 480 + 1 bytes. */
+/* What the store has to keep, in this order: key -> bytes, or a deletion. Keys <= 480 + 1 bytes. A
+ * later row with the same key takes the place of the earlier. */
 struct state_row {
     size_t key_at, key_size;     /* into rows->bytes */
     size_t value_at, value_size; /* ignored when deleted */
@@ -45,8 +54,8 @@ struct state_rows {
 void state_rows_clear(struct state_rows *rows);
 void state_rows_done(struct state_rows *rows);
 
-/* Apply one committed command entry. `index` is above every index applied before (asserted). Rows
- * are appended to `rows` when it is not NULL. */
+/* Apply one committed command entry. `index` is above every index applied before, `term` not below
+ * (asserted). Rows are appended to `rows` when it is not NULL. */
 void state_apply(struct state *s, uint64_t index, uint64_t term, const void *data, size_t size,
                  struct state_result *result, struct state_rows *rows);
 
@@ -68,7 +77,8 @@ struct state_kv {
 
 bool state_get(const struct state *s, const void *key, size_t key_size, struct state_kv *out);
 
-/* Keys that start with `prefix`, in byte order, until cb returns false. */
+/* Keys that start with `prefix` (size 0: all keys), in byte order, until cb returns false. The
+ * state must not change meanwhile. */
 typedef bool state_kv_cb(void *arg, const struct state_kv *kv);
 void state_each(const struct state *s, const void *prefix, size_t prefix_size, state_kv_cb *cb,
                 void *arg);
@@ -81,10 +91,13 @@ uint64_t state_keys(const struct state *s);
 uint64_t state_digest(const struct state *s); /* of everything replicated: keys, revision, windows;
                                                * kept incrementally; equal at equal indexes */
 
-/* ---- Rebuilding from rows (each once, any order), then state_load_done ---- */
+/* ---- Rebuilding from rows (each once, any order) into a new state, then state_load_done ---- */
+
+/* Copies what it needs. -RD_ECORRUPT: not a row of this state, or the second of its key. */
 int state_load_row(struct state *s, const void *key, size_t key_size, const void *value,
                    size_t value_size);
-/* 0, or -RD_ECORRUPT when the digest of what was loaded is not the one given. */
+/* 0, or -RD_ECORRUPT when the digest of what was loaded is not the one given; state_digest() then
+ * says what it is, and the state is good for state_free() only. */
 int state_load_done(struct state *s, uint64_t index, uint64_t term, uint64_t revision,
                     uint64_t digest);
 

@@ -1,0 +1,134 @@
+/* internal.h - what the files of the node share. Not for other rooms. */
+#ifndef RAFTD_NODE_INTERNAL_H
+#define RAFTD_NODE_INTERNAL_H
+
+#include "base/check.h"
+#include "base/err.h"
+#include "node/node.h"
+#include "raft/membership.h"
+
+enum {
+    NODE_READS_MAX = 4096,
+    NODE_OPEN_BYTES_MAX = 32 * 1024 * 1024, /* proposed by this leader and not applied yet */
+};
+
+/* A client's write: open until it is answered or nobody waits for it. */
+struct node_write_slot {
+    bool open;
+    uint64_t token; /* 0: the client is gone */
+    uint64_t seq;
+    struct blob *txn;
+    mono_ms deadline;
+    raft_id sent_to; /* leader it was handed to last; 0: to nobody yet, or refused */
+    raft_term sent_term;
+    mono_ms resend_at; /* forwarded: when to try again */
+    uint32_t handed;   /* attempts whose fate is open: 0 means it surely was not applied */
+};
+
+enum node_read_state { NODE_READ_NEW, NODE_READ_ASKED, NODE_READ_READY };
+
+struct node_read_slot {
+    uint64_t token;
+    mono_ms deadline;
+    enum node_read_state state;
+    uint64_t round;   /* ASKED: token of the core's read */
+    mono_ms retry_at; /* ASKED: when to ask again */
+    raft_index index; /* READY: serve once applied */
+};
+
+struct node_peer { /* what a hello told us */
+    struct peer_hello hello;
+    bool up;
+};
+
+struct node_sends {
+    struct node_send *items;
+    uint32_t count, capacity;
+};
+
+struct node {
+    struct node_config config;
+    struct raft *raft;
+    struct state *state;
+    struct raft_effects fx;
+    struct node_out out;
+    struct uuid fresh_cluster;
+    char member_list[PEER_MEMBER_LIST_SIZE];
+
+    mono_ms now;
+    uint64_t wall_ms;
+    mono_ms wake_by; /* when the last turn wanted to be woken; UINT64_MAX: never */
+
+    /* Saving */
+    struct node_batch batch;
+    uint64_t batch_seq;
+    bool batch_in_flight;
+    struct node_sends parked;    /* leave when the batch in flight is durable */
+    struct node_sends gathering; /* leave with the batch after it */
+
+    /* Writes: a ring by seq */
+    struct node_write_slot *writes;
+    uint64_t next_seq; /* of the next write */
+    uint64_t floor;    /* lowest open seq, or next_seq */
+    uint32_t writes_open;
+    mono_ms writes_alarm;    /* no deadline or repetition is due before; UINT64_MAX: none */
+    raft_id dispatch_leader; /* leader and term the open writes were handed to */
+    raft_term dispatch_term;
+    uint64_t open_bytes; /* proposed by us in open_term and not applied yet */
+    raft_term open_term;
+    struct buf scratch;
+
+    /* Reads */
+    struct node_read_slot *reads;
+    uint32_t reads_count, reads_capacity;
+    uint64_t read_round;
+    mono_ms reads_alarm;
+
+    uint64_t bootstrap_token; /* 0: nobody waits */
+    mono_ms bootstrap_deadline;
+
+    struct node_peer *peers;
+    uint32_t peers_count, peers_capacity;
+
+    struct node_public seen; /* as of the last turn */
+    uint64_t hello_mark;     /* hash of what our hello says */
+};
+
+/* node.c */
+void node_step(struct node *n,
+               const struct raft_event *event); /* steps the core, sorts the effects */
+struct node_answer *node_answer_add(struct node *n, uint64_t token, int code);
+void node_sends_push(struct node_sends *s, raft_id to, const struct peer_msg *msg);
+struct peer_msg *node_send_new(struct node *n, raft_id to); /* leaves at the end of the turn */
+raft_id node_known_leader(const struct node *n, mono_ms now);
+
+/* writes.c */
+void writes_init(struct node *n);
+void writes_done(struct node *n);
+void writes_turn(struct node *n);
+void writes_applied(struct node *n, const struct raft_entry *e, const struct state_command *c,
+                    const struct state_result *result);
+void writes_on_forward(struct node *n, raft_id from, struct peer_forward *f);
+void writes_on_reply(struct node *n, raft_id from, const struct peer_forward_reply *reply);
+void writes_lost(struct node *n, raft_id peer); /* what was forwarded there may not have arrived */
+bool writes_cancel(struct node *n, uint64_t token);
+mono_ms writes_deadline(const struct node *n);
+
+/* reads.c */
+void reads_ask(struct node *n);
+void reads_on_index(struct node *n, const struct raft_read *read);
+void reads_serve(struct node *n);
+bool reads_cancel(struct node *n, uint64_t token);
+mono_ms reads_deadline(const struct node *n);
+
+/* formation.c */
+void formation_init(struct node *n);
+void formation_turn(struct node *n);
+void formation_reason(const struct node *n, char *text, size_t size);
+
+/* hello.c */
+struct node_peer *hello_peer(const struct node *n, raft_id id);
+void hello_link_down(struct node *n, raft_id id);
+uint64_t hello_mark(const struct node *n);
+
+#endif

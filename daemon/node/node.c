@@ -1,0 +1,449 @@
+/* The turn: feed the core, park what the disk must confirm first, apply, answer. */
+#include "node/node.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "node/internal.h"
+
+struct node *node_new(const struct node_config *config, raft_load_cb *load, void *load_arg)
+{
+    struct node *n = mem_zalloc(sizeof *n);
+
+    rd_assert(config->apply_max > 0);
+    n->config = *config;
+    n->raft = raft_new(&config->raft, load, load_arg);
+    n->state = state_new();
+    n->wake_by = UINT64_MAX;
+    n->reads_alarm = UINT64_MAX;
+    writes_init(n);
+    formation_init(n);
+    return n;
+}
+
+static void sends_clear(struct node_sends *s)
+{
+    for (uint32_t i = 0; i < s->count; i++) {
+        peer_msg_done(&s->items[i].msg);
+    }
+    s->count = 0;
+}
+
+static void sends_done(struct node_sends *s)
+{
+    sends_clear(s);
+    mem_free(s->items);
+}
+
+void node_free(struct node *n)
+{
+    if (!n) {
+        return;
+    }
+    node_out_clear(n);
+    mem_free(n->out.sends);
+    mem_free(n->out.answers);
+    sends_done(&n->parked);
+    sends_done(&n->gathering);
+    if (n->batch_in_flight) {
+        raft_save_done(&n->batch.save);
+    }
+    effects_done(&n->fx);
+    writes_done(n);
+    mem_free(n->reads);
+    mem_free(n->peers);
+    buf_done(&n->scratch);
+    state_free(n->state);
+    raft_free(n->raft);
+    mem_free(n);
+}
+
+void node_restore_hard(struct node *n, const struct uuid *cluster, raft_term term, raft_id vote)
+{
+    raft_restore_hard(n->raft, cluster, term, vote);
+}
+
+int node_restore_entry(struct node *n, const struct raft_entry *entry)
+{
+    return raft_restore_entry(n->raft, entry);
+}
+
+void node_start(struct node *n, mono_ms now, const struct uuid *fresh_cluster)
+{
+    n->now = now;
+    n->fresh_cluster = *fresh_cluster;
+    raft_start(n->raft, now);
+    n->hello_mark = hello_mark(n);
+    node_public_get(n, now, &n->seen);
+}
+
+/* ---- Output ---- */
+
+static struct node_send *sends_add(struct node_sends *s)
+{
+    if (s->count == s->capacity) {
+        s->capacity = s->capacity ? s->capacity * 2 : 16;
+        s->items = mem_realloc(s->items, s->capacity * sizeof *s->items);
+    }
+    return &s->items[s->count++];
+}
+
+void node_sends_push(struct node_sends *s, raft_id to, const struct peer_msg *msg)
+{
+    *sends_add(s) = (struct node_send){.to = to, .msg = *msg};
+}
+
+struct peer_msg *node_send_new(struct node *n, raft_id to)
+{
+    struct node_out *out = &n->out;
+
+    if (out->sends_count == out->sends_capacity) {
+        out->sends_capacity = out->sends_capacity ? out->sends_capacity * 2 : 16;
+        out->sends = mem_realloc(out->sends, out->sends_capacity * sizeof *out->sends);
+    }
+    struct node_send *send = &out->sends[out->sends_count++];
+    *send = (struct node_send){.to = to};
+    return &send->msg;
+}
+
+struct node_answer *node_answer_add(struct node *n, uint64_t token, int code)
+{
+    struct node_out *out = &n->out;
+
+    if (out->answers_count == out->answers_capacity) {
+        out->answers_capacity = out->answers_capacity ? out->answers_capacity * 2 : 16;
+        out->answers = mem_realloc(out->answers, out->answers_capacity * sizeof *out->answers);
+    }
+    struct node_answer *answer = &out->answers[out->answers_count++];
+    *answer =
+        (struct node_answer){.token = token, .code = code, .leader = node_known_leader(n, n->now)};
+    return answer;
+}
+
+void node_out_clear(struct node *n)
+{
+    struct node_out *out = &n->out;
+
+    for (uint32_t i = 0; i < out->sends_count; i++) {
+        peer_msg_done(&out->sends[i].msg);
+    }
+    out->sends_count = 0;
+    out->answers_count = 0;
+    out->batch = NULL;
+    out->changed = false;
+    out->hello_changed = false;
+    out->reason = NULL;
+}
+
+/* ---- Stepping the core ---- */
+
+/* A message may leave now, or with the batch that makes it true: the next one when something waits
+ * to be handed over, else the one on its way (trap 43). */
+static void route_message(struct node *n, struct raft_out *o)
+{
+    struct peer_msg msg = {.type = PEER_RAFT, .raft = o->msg};
+
+    if (!o->after_save) {
+        *node_send_new(n, o->msg.to) = msg;
+    } else if (raft_save_wanted(n->raft)) {
+        node_sends_push(&n->gathering, o->msg.to, &msg);
+    } else {
+        rd_assert(n->batch_in_flight);
+        node_sends_push(&n->parked, o->msg.to, &msg);
+    }
+}
+
+static void fail(struct node *n, int code, const char *why)
+{
+    n->out.fatal = code;
+    (void)snprintf(n->out.fatal_why, sizeof n->out.fatal_why, "%s", why);
+}
+
+void node_step(struct node *n, const struct raft_event *event)
+{
+    struct raft_effects *fx = &n->fx;
+
+    rd_assert(raft_step(n->raft, n->now, event, fx) == 0);
+    for (uint32_t i = 0; i < fx->msgs_count; i++) {
+        route_message(n, &fx->msgs[i]);
+    }
+    fx->msgs_count = 0; /* the messages went on */
+    for (uint32_t i = 0; i < fx->reads_count; i++) {
+        reads_on_index(n, &fx->reads[i]);
+    }
+    fx->reads_count = 0;
+    if (fx->diverged) {
+        fail(n, -RD_ECORRUPT,
+             "this log and the leader's differ below an entry both call the same: data refused");
+    }
+    if (fx->reason) {
+        n->out.reason = fx->reason;
+        n->out.reason_number = fx->reason_number;
+    }
+    fx->reason = NULL;
+    fx->state_changed = false;
+    fx->membership_changed = false;
+    fx->diverged = false;
+}
+
+/* ---- Input of a turn ---- */
+
+void node_begin(struct node *n, mono_ms now, uint64_t wall_ms)
+{
+    n->now = now > n->now ? now : n->now;
+    n->wall_ms = wall_ms;
+    /* Much later than we wanted to be woken: the process was stopped (trap 33). */
+    if (n->wake_by != UINT64_MAX && n->now > n->wake_by + n->config.raft.election_timeout_ms) {
+        node_step(n, &(struct raft_event){.type = RAFT_EV_PAUSED});
+    }
+}
+
+void node_message(struct node *n, raft_id from, struct peer_msg *msg)
+{
+    switch (msg->type) {
+    case PEER_RAFT:
+        if (msg->raft.from == from) {
+            node_step(n, &(struct raft_event){.type = RAFT_EV_MESSAGE, .message = &msg->raft});
+        }
+        break;
+    case PEER_FORWARD:
+        writes_on_forward(n, from, &msg->forward);
+        break;
+    case PEER_FORWARD_REPLY:
+        writes_on_reply(n, from, &msg->forward_reply);
+        break;
+    case PEER_HELLO:
+    case PEER_REFUSAL:
+        break; /* the links' business */
+    }
+    peer_msg_done(msg);
+}
+
+void node_link_down(struct node *n, raft_id peer)
+{
+    hello_link_down(n, peer);
+    writes_lost(n, peer);
+    node_step(n, &(struct raft_event){.type = RAFT_EV_LINK_DOWN, .peer = peer});
+}
+
+void node_persisted(struct node *n, uint64_t batch_seq)
+{
+    const struct raft_save *save = &n->batch.save;
+
+    rd_assert(n->batch_in_flight && batch_seq == n->batch.seq);
+    struct raft_event event = {.type = RAFT_EV_PERSISTED,
+                               .persisted = {.index = save->last,
+                                             .entry_term = save->last_term,
+                                             .term = save->term,
+                                             .vote = save->vote}};
+    n->batch_in_flight = false;
+    for (uint32_t i = 0; i < n->parked.count; i++) {
+        *node_send_new(n, n->parked.items[i].to) = n->parked.items[i].msg;
+    }
+    n->parked.count = 0;
+    raft_save_done(&n->batch.save);
+    node_step(n, &event);
+}
+
+void node_disk(struct node *n, bool stalled)
+{
+    node_step(n, &(struct raft_event){.type = RAFT_EV_DISK, .disk = {.stalled = stalled}});
+}
+
+void node_cancel(struct node *n, uint64_t token)
+{
+    if (n->bootstrap_token == token) {
+        n->bootstrap_token = 0;
+    } else if (!writes_cancel(n, token)) {
+        (void)reads_cancel(n, token);
+    }
+}
+
+/* ---- End of a turn ---- */
+
+static void apply_entry(struct node *n, const struct raft_entry *e)
+{
+    struct state_command command;
+    struct state_result result = {0};
+
+    if (e->type != RAFT_ENTRY_COMMAND) {
+        state_skip(n->state, e->index, e->term);
+        return;
+    }
+    rd_assert(e->data);
+    state_apply(n->state, e->index, e->term, e->data->data, e->data->size, &result, NULL);
+    if (state_command_decode(e->data->data, e->data->size, &command) == 0) {
+        writes_applied(n, e, &command, &result);
+    }
+}
+
+static bool apply_is_behind(const struct node *n)
+{
+    struct raft_view view;
+
+    raft_view_get(n->raft, &view);
+    return state_index(n->state) < view.commit;
+}
+
+static void apply_committed(struct node *n)
+{
+    struct raft_entry entries[64];
+    struct raft_view view;
+    uint32_t left = n->config.apply_max;
+
+    raft_view_get(n->raft, &view);
+    while (left > 0 && state_index(n->state) < view.commit) {
+        raft_index behind = view.commit - state_index(n->state);
+        uint32_t count = behind < 64 ? (uint32_t)behind : 64;
+        count = count < left ? count : left;
+        count = raft_entries(n->raft, state_index(n->state) + 1, count, 8 * 1024 * 1024, entries);
+        for (uint32_t i = 0; i < count; i++) {
+            apply_entry(n, &entries[i]);
+            blob_unref(entries[i].data);
+        }
+        left -= count;
+    }
+}
+
+static void take_batch(struct node *n)
+{
+    if (n->batch_in_flight || !raft_save_take(n->raft, n->config.batch_bytes_max, &n->batch.save)) {
+        return;
+    }
+    rd_assert(n->parked.count == 0);
+    n->batch.seq = ++n->batch_seq;
+    n->batch_in_flight = true;
+    n->out.batch = &n->batch;
+    if (raft_save_wanted(n->raft)) {
+        return; /* only a part: what gathered waits for the rest */
+    }
+    struct node_sends empty = n->parked;
+    n->parked = n->gathering;
+    n->gathering = empty;
+}
+
+static void bootstrap_turn(struct node *n)
+{
+    struct raft_view view;
+
+    if (!n->bootstrap_token) {
+        return;
+    }
+    raft_view_get(n->raft, &view);
+    if (view.state == RAFT_LEADER && view.leader_committed) {
+        node_answer_add(n, n->bootstrap_token, 0);
+        n->bootstrap_token = 0;
+    } else if (n->now >= n->bootstrap_deadline) {
+        node_answer_add(n, n->bootstrap_token, -RD_EUNKNOWN_OUTCOME);
+        n->bootstrap_token = 0;
+    }
+}
+
+static bool public_differs(const struct node_public *a, const struct node_public *b)
+{
+    return a->state != b->state || a->role != b->role || a->is_leader != b->is_leader ||
+           a->leader != b->leader || a->term != b->term || a->fence != b->fence;
+}
+
+static void note_changes(struct node *n)
+{
+    struct node_public now_public;
+    uint64_t mark = hello_mark(n);
+
+    node_public_get(n, n->now, &now_public);
+    n->out.changed = public_differs(&n->seen, &now_public);
+    n->seen = now_public;
+    n->out.hello_changed = mark != n->hello_mark;
+    n->hello_mark = mark;
+}
+
+struct node_out *node_end(struct node *n)
+{
+    formation_turn(n);
+    if (n->now >= raft_deadline(n->raft)) {
+        node_step(n, &(struct raft_event){.type = RAFT_EV_TICK});
+    }
+    writes_turn(n);
+    reads_ask(n);
+    node_step(n, &(struct raft_event){.type = RAFT_EV_FLUSH});
+    take_batch(n);
+    apply_committed(n);
+    reads_serve(n);
+    bootstrap_turn(n);
+    note_changes(n);
+    n->wake_by = node_deadline(n);
+    return &n->out;
+}
+
+static mono_ms earlier(mono_ms a, mono_ms b)
+{
+    return a < b ? a : b;
+}
+
+/* When what node_public() shows changes by time alone: a lease or a leader's freshness runs out. */
+static mono_ms public_deadline(const struct node *n)
+{
+    struct raft_view view;
+
+    if (n->seen.is_leader) {
+        return n->now + n->seen.lease_remaining_ms;
+    }
+    raft_view_get(n->raft, &view);
+    return n->seen.leader ? view.leader_contact + n->config.raft.election_timeout_ms : UINT64_MAX;
+}
+
+mono_ms node_deadline(const struct node *n)
+{
+    if (apply_is_behind(n) || (!n->batch_in_flight && raft_save_wanted(n->raft))) {
+        return n->now;
+    }
+    mono_ms deadline = raft_deadline(n->raft);
+    deadline = earlier(deadline, writes_deadline(n));
+    deadline = earlier(deadline, reads_deadline(n));
+    deadline = earlier(deadline, n->bootstrap_token ? n->bootstrap_deadline : UINT64_MAX);
+    deadline = earlier(deadline, public_deadline(n));
+    return deadline > n->now ? deadline : n->now;
+}
+
+void node_bootstrap(struct node *n, uint64_t token, mono_ms deadline)
+{
+    const struct raft_membership *m = raft_membership(n->raft);
+    struct raft_membership *alone;
+    struct raft_view view;
+
+    raft_view_get(n->raft, &view);
+    if (n->bootstrap_token) {
+        struct node_answer *a = node_answer_add(n, token, -RD_ENOT_READY);
+        (void)snprintf(a->message, sizeof a->message, "another bootstrap is under way");
+        return;
+    }
+    if (m->members_count > 0 || view.last > 0 || uuid_is_set(&view.cluster)) {
+        bool alone_already = m->members_count == 1 && membership_is_voter(m, n->config.raft.id);
+        struct node_answer *a = node_answer_add(n, token, alone_already ? 0 : -RD_EALREADY_MEMBER);
+        (void)snprintf(a->message, sizeof a->message,
+                       "this node is in a cluster of %" PRIu32 " members already",
+                       m->members_count);
+        return;
+    }
+    if (n->config.founders_count > 0 || n->config.address[0] == 0) {
+        bool founders = n->config.founders_count > 0;
+        struct node_answer *a = node_answer_add(n, token, founders ? -RD_ENOT_READY : -RD_EINVALID);
+        (void)snprintf(a->message, sizeof a->message, "%s",
+                       founders
+                           ? "a cluster forms here from the member list of the configuration"
+                           : "node.advertise is needed: listen is a wildcard that nobody can dial");
+        return;
+    }
+    alone = mem_zalloc(sizeof *alone);
+    alone->members_count = 1;
+    alone->members[0] = (struct raft_member){
+        .id = n->config.raft.id, .role = RAFT_VOTER, .store = n->config.raft.store, .session = 1};
+    memcpy(alone->members[0].address, n->config.address, sizeof alone->members[0].address);
+    node_step(n,
+              &(struct raft_event){.type = RAFT_EV_FOUND,
+                                   .found = {.cluster = &n->fresh_cluster, .membership = alone}});
+    mem_free(alone);
+    n->bootstrap_token = token;
+    n->bootstrap_deadline = deadline;
+}

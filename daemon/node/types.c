@@ -1,0 +1,24 @@
+#include "node/types.h"
+
+void peer_msg_done(struct peer_msg *m)
+{
+    switch (m->type) {
+    case PEER_HELLO:
+        mem_free(m->hello);
+        m->hello = NULL;
+        break;
+    case PEER_RAFT:
+        raft_msg_done(&m->raft);
+        break;
+    case PEER_FORWARD:
+        blob_unref(m->forward.txn);
+        m->forward.txn = NULL;
+        break;
+    case PEER_REFUSAL:
+        mem_free(m->refusal);
+        m->refusal = NULL;
+        break;
+    case PEER_FORWARD_REPLY: /* owns nothing */
+        break;
+    }
+}

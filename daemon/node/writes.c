@@ -1,0 +1,335 @@
+/* Clients' writes: proposed here or forwarded, repeated until answered, applied once (thesis 6.3).
+ *
+ * Whoever the client talks to owns its request. It hands the request to the leader of the day, as
+ * often as it takes; the request id in the entry makes repetition harmless. The answer is the first
+ * to come of: the leader's reply, or the entry applied here. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "node/internal.h"
+
+void writes_init(struct node *n)
+{
+    n->next_seq = 1;
+    n->floor = 1;
+    n->writes_alarm = UINT64_MAX;
+}
+
+void writes_done(struct node *n)
+{
+    for (uint32_t i = 0; n->writes && i < STATE_WINDOW_MAX; i++) {
+        blob_unref(n->writes[i].txn);
+    }
+    mem_free(n->writes);
+}
+
+static struct node_write_slot *slot_of(struct node *n, uint64_t seq)
+{
+    return &n->writes[seq % STATE_WINDOW_MAX];
+}
+
+static struct node_write_slot *find_open(struct node *n, uint64_t seq)
+{
+    if (seq < n->floor || seq >= n->next_seq) {
+        return NULL;
+    }
+    struct node_write_slot *w = slot_of(n, seq);
+    return w->open && w->seq == seq ? w : NULL;
+}
+
+static void alarm_by(struct node *n, mono_ms when)
+{
+    n->writes_alarm = when < n->writes_alarm ? when : n->writes_alarm;
+}
+
+static void close_slot(struct node *n, struct node_write_slot *w)
+{
+    blob_unref(w->txn);
+    w->txn = NULL;
+    w->open = false;
+    n->writes_open--;
+    while (n->floor < n->next_seq && !slot_of(n, n->floor)->open) {
+        n->floor++;
+    }
+}
+
+static struct request_id request_id_of(const struct node *n, uint64_t seq)
+{
+    return (struct request_id){.node = n->config.raft.id,
+                               .incarnation = n->config.incarnation,
+                               .seq = seq,
+                               .floor = n->floor};
+}
+
+/* ---- The leader's side ---- */
+
+static int propose(struct node *n, const struct request_id *id, const struct blob *txn,
+                   raft_term term)
+{
+    if (n->open_term != term) {
+        n->open_term = term;
+        n->open_bytes = 0;
+    }
+    if (n->open_bytes > NODE_OPEN_BYTES_MAX) {
+        return -RD_ENOT_READY;
+    }
+    struct state_command command = {.request = *id,
+                                    .time_ms = n->wall_ms,
+                                    .quota = n->config.state_bytes_max,
+                                    .txn = txn->data,
+                                    .txn_size = txn->size};
+    n->scratch.size = 0;
+    state_command_encode(&command, &n->scratch);
+    struct blob *data = blob_copy(n->scratch.data, n->scratch.size);
+    n->open_bytes += data->size;
+    node_step(n, &(struct raft_event){.type = RAFT_EV_PROPOSE, .propose = {.data = data}});
+    blob_unref(data);
+    return n->fx.propose_code;
+}
+
+static void reply_to(struct node *n, raft_id origin, const struct request_id *id,
+                     const struct state_result *result)
+{
+    *node_send_new(n, origin) = (struct peer_msg){
+        .type = PEER_FORWARD_REPLY,
+        .forward_reply = {.incarnation = id->incarnation, .seq = id->seq, .result = *result}};
+}
+
+void writes_on_forward(struct node *n, raft_id from, struct peer_forward *f)
+{
+    struct raft_view view;
+    struct state_result result = {0};
+
+    if (f->request.node != from) {
+        return;
+    }
+    raft_view_get(n->raft, &view);
+    if (view.state != RAFT_LEADER) {
+        result.code = -RD_ENOT_LEADER;
+    } else if (!state_recall(n->state, &f->request, &result)) {
+        result.code = propose(n, &f->request, f->txn, view.term);
+        if (result.code == 0) {
+            return; /* answered when applied */
+        }
+    }
+    reply_to(n, from, &f->request, &result);
+}
+
+/* ---- The origin's side ---- */
+
+/* Is there a leader, and a link to it: else a forward would be lost and its outcome called unknown.
+ */
+static bool leader_is_reachable(const struct node *n, const struct raft_view *view)
+{
+    const struct node_peer *peer = hello_peer(n, view->leader);
+
+    return view->state == RAFT_LEADER || (view->leader && peer && peer->up);
+}
+
+static void hand_over(struct node *n, struct node_write_slot *w, const struct raft_view *view)
+{
+    struct request_id id = request_id_of(n, w->seq);
+
+    w->sent_term = view->term;
+    w->resend_at = n->now + n->config.raft.election_timeout_ms;
+    if (view->state == RAFT_LEADER) {
+        int code = propose(n, &id, w->txn, view->term);
+        w->sent_to = code ? 0 : view->leader;
+        w->handed += code == 0;
+        if (code) {
+            w->resend_at = n->now + n->config.raft.heartbeat_ms;
+            alarm_by(n, w->resend_at);
+        }
+        return;
+    }
+    w->sent_to = view->leader;
+    w->handed++;
+    alarm_by(n, w->resend_at);
+    *node_send_new(n, view->leader) = (struct peer_msg){
+        .type = PEER_FORWARD, .forward = {.request = id, .txn = blob_ref(w->txn)}};
+}
+
+static void refuse(struct node *n, uint64_t token, int code, const char *message)
+{
+    struct node_answer *a = node_answer_add(n, token, code);
+
+    (void)snprintf(a->message, sizeof a->message, "%s", message);
+}
+
+void node_write(struct node *n, uint64_t token, struct blob *txn, mono_ms deadline)
+{
+    struct raft_view view;
+
+    raft_view_get(n->raft, &view);
+    if (!uuid_is_set(&view.cluster)) {
+        refuse(n, token, -RD_EUNCONFIGURED,
+               "this node is in no cluster yet: bootstrap it, or add it from a member");
+        blob_unref(txn);
+        return;
+    }
+    if (n->next_seq - n->floor >= STATE_WINDOW_MAX) {
+        refuse(n, token, -RD_ENOT_READY, "4096 writes are open on this node: try again");
+        blob_unref(txn);
+        return;
+    }
+    if (!n->writes) {
+        n->writes = mem_zalloc(STATE_WINDOW_MAX * sizeof *n->writes);
+    }
+    uint64_t seq = n->next_seq++;
+    struct node_write_slot *w = slot_of(n, seq);
+    *w = (struct node_write_slot){
+        .open = true, .token = token, .seq = seq, .txn = txn, .deadline = deadline};
+    n->writes_open++;
+    alarm_by(n, deadline);
+    if (leader_is_reachable(n, &view)) {
+        hand_over(n, w, &view);
+    }
+}
+
+static void complete(struct node *n, uint64_t seq, const struct state_result *result)
+{
+    struct node_write_slot *w = find_open(n, seq);
+
+    if (!w) {
+        return;
+    }
+    struct node_answer *a = node_answer_add(n, w->token, result->code);
+    a->result = *result;
+    close_slot(n, w);
+}
+
+void writes_on_reply(struct node *n, raft_id from, const struct peer_forward_reply *reply)
+{
+    struct node_write_slot *w = find_open(n, reply->seq);
+
+    if (reply->incarnation != n->config.incarnation || !w) {
+        return;
+    }
+    if (reply->result.code != -RD_ENOT_LEADER && reply->result.code != -RD_ENOT_READY) {
+        complete(n, reply->seq, &reply->result);
+        return;
+    }
+    /* This attempt surely came to nothing; another may be on its way. */
+    w->handed -= w->handed > 0;
+    if (w->sent_to == from) {
+        w->sent_to = 0;
+        w->resend_at = n->now + n->config.raft.heartbeat_ms;
+        alarm_by(n, w->resend_at);
+    }
+}
+
+void writes_applied(struct node *n, const struct raft_entry *e, const struct state_command *c,
+                    const struct state_result *result)
+{
+    struct raft_view view;
+
+    if (e->term == n->open_term) {
+        n->open_bytes -= e->data->size < n->open_bytes ? e->data->size : n->open_bytes;
+    }
+    if (c->request.node == n->config.raft.id) {
+        if (c->request.incarnation == n->config.incarnation) {
+            complete(n, c->request.seq, result);
+        }
+        return;
+    }
+    raft_view_get(n->raft, &view);
+    /* Entries of earlier terms: their origins ask again when they see the new leader. */
+    if (view.state == RAFT_LEADER && e->term == view.term) {
+        reply_to(n, c->request.node, &c->request, result);
+    }
+}
+
+void writes_lost(struct node *n, raft_id peer)
+{
+    for (uint64_t seq = n->floor; seq < n->next_seq; seq++) {
+        struct node_write_slot *w = slot_of(n, seq);
+        if (w->open && w->sent_to == peer) {
+            w->sent_to = 0;
+            w->resend_at = n->now;
+            alarm_by(n, n->now);
+        }
+    }
+}
+
+bool writes_cancel(struct node *n, uint64_t token)
+{
+    for (uint64_t seq = n->floor; seq < n->next_seq; seq++) {
+        struct node_write_slot *w = slot_of(n, seq);
+        if (w->open && w->token == token) {
+            close_slot(n, w);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- Time ---- */
+
+static void expire(struct node *n, struct node_write_slot *w)
+{
+    uint64_t token = w->token;
+    bool handed = w->handed > 0;
+
+    close_slot(n, w);
+    refuse(n, token, handed ? -RD_EUNKNOWN_OUTCOME : -RD_ENO_LEADER,
+           handed ? "no answer by the deadline: the write may still be applied"
+                  : "no leader by the deadline: the write was not applied");
+}
+
+/* Has this write to be handed to the leader now? It waits when it stands in our own log, while a
+ * forward may still be answered, and a moment after a refusal. */
+static bool is_due(const struct node *n, const struct node_write_slot *w,
+                   const struct raft_view *view)
+{
+    bool same_term = w->sent_term == view->term;
+
+    if (same_term && w->sent_to == view->leader && view->state == RAFT_LEADER) {
+        return false;
+    }
+    bool waits = same_term && (w->sent_to == view->leader || w->sent_to == 0);
+    return !waits || n->now >= w->resend_at;
+}
+
+static void turn_slot(struct node *n, struct node_write_slot *w, const struct raft_view *view,
+                      bool reachable)
+{
+    if (n->now >= w->deadline) {
+        expire(n, w);
+        return;
+    }
+    alarm_by(n, w->deadline);
+    if (!reachable) {
+        return;
+    }
+    if (is_due(n, w, view)) {
+        hand_over(n, w, view);
+    } else if (view->state != RAFT_LEADER || w->sent_to == 0) {
+        alarm_by(n, w->resend_at);
+    }
+}
+
+void writes_turn(struct node *n)
+{
+    struct raft_view view;
+
+    raft_view_get(n->raft, &view);
+    bool moved = view.leader != n->dispatch_leader || view.term != n->dispatch_term;
+    if (!moved && n->now < n->writes_alarm) {
+        return;
+    }
+    n->dispatch_leader = view.leader;
+    n->dispatch_term = view.term;
+    n->writes_alarm = UINT64_MAX;
+    bool reachable = leader_is_reachable(n, &view);
+    for (uint64_t seq = n->floor; seq < n->next_seq; seq++) {
+        struct node_write_slot *w = slot_of(n, seq);
+        if (w->open) {
+            turn_slot(n, w, &view, reachable);
+        }
+    }
+}
+
+mono_ms writes_deadline(const struct node *n)
+{
+    return n->writes_alarm;
+}

@@ -1,0 +1,143 @@
+/* Formation: from `member` lists, by bootstrap, and never over data. */
+#include "fixture.h"
+
+#include <string.h>
+
+static void three_listed_nodes_form_one_cluster(void **state)
+{
+    (void)state;
+    struct rig g;
+    struct raft_view first;
+
+    rig_init(&g, 3, 3);
+    assert_in_range(rig_leader(&g), 1, 3);
+    raft_view_get(node_raft(g.nodes[1]), &first);
+    for (raft_id id = 1; id <= 3; id++) {
+        struct raft_view v;
+        raft_view_get(node_raft(g.nodes[id]), &v);
+        assert_true(uuid_equal(&v.cluster, &first.cluster));
+        assert_int_equal(raft_membership(node_raft(g.nodes[id]))->members_count, 3);
+    }
+    rig_done(&g);
+}
+
+static void nobody_founds_while_one_is_missing(void **state)
+{
+    (void)state;
+    struct rig g;
+    struct node_public p;
+
+    rig_init(&g, 3, 3);
+    rig_cut(&g, 3, true);
+    rig_run(&g, 3000);
+    node_public_get(g.nodes[1], g.now, &p);
+    assert_int_equal(p.state, NODE_FORMING);
+    assert_string_equal(p.reason, "forming: node 3 at h3:7400 does not answer yet");
+    rig_cut(&g, 3, false);
+    assert_in_range(rig_leader(&g), 1, 3);
+    rig_done(&g);
+}
+
+static void lists_must_be_the_same(void **state)
+{
+    (void)state;
+    struct rig g;
+    struct node_public p;
+
+    rig_init(&g, 3, 3);
+    struct node_config other = rig_config(3, 3);
+    memcpy(other.founders[1].address, "elsewhere:1", sizeof "elsewhere:1");
+    struct uuid fresh = {.bytes = {1}};
+    node_free(g.nodes[3]);
+    g.nodes[3] = node_new(&other, NULL, NULL);
+    node_start(g.nodes[3], g.now, &fresh);
+    rig_run(&g, 3000);
+    node_public_get(g.nodes[1], g.now, &p);
+    assert_int_equal(p.state, NODE_FORMING);
+    assert_string_equal(p.reason, "forming: node 3 at h3:7400 has another member list");
+    rig_done(&g);
+}
+
+static void a_lost_founder_is_not_forked_away(void **state)
+{
+    (void)state;
+    struct rig g;
+    struct node_public p;
+    char why[PEER_WHY_SIZE];
+    struct peer_hello hello;
+
+    rig_init(&g, 3, 3);
+    (void)rig_leader(&g);
+    /* Node 1 comes back with an empty disk: a new store id. */
+    struct node_config c = rig_config(1, 3);
+    c.raft.store.bytes[15] = 99;
+    struct uuid fresh = {.bytes = {2}};
+    node_free(g.nodes[1]);
+    g.nodes[1] = node_new(&c, NULL, NULL);
+    node_start(g.nodes[1], g.now, &fresh);
+    node_hello_get(g.nodes[1], &hello);
+    assert_int_equal(node_hello_check(g.nodes[2], &hello, why), -RD_EINVALID);
+    assert_non_null(strstr(why, "data directory was replaced"));
+    node_hello_get(g.nodes[2], &hello);
+    assert_int_equal(node_hello_check(g.nodes[1], &hello, why), -RD_EINVALID);
+    rig_run(&g, 5000);
+    node_public_get(g.nodes[1], g.now, &p);
+    assert_int_equal(p.state, NODE_FORMING); /* it founds nothing, it joins nothing */
+    node_public_get(g.nodes[2], g.now, &p);
+    assert_in_range(p.leader, 2, 3);
+    rig_done(&g);
+}
+
+static void bootstrap_makes_one_voter_and_may_be_repeated(void **state)
+{
+    (void)state;
+    struct rig g;
+    struct node_public p;
+
+    rig_init(&g, 1, 0);
+    rig_run(&g, 10);
+    node_public_get(g.nodes[1], g.now, &p);
+    assert_int_equal(p.state, NODE_UNCONFIGURED);
+    rig_write(&g, 1, 5, "k", "v", 1000);
+    assert_int_equal(rig_answer(&g, 5)->code, -RD_EUNCONFIGURED);
+    node_begin(g.nodes[1], g.now, 0);
+    node_bootstrap(g.nodes[1], 6, g.now + 1000);
+    rig_run(&g, 20);
+    assert_int_equal(rig_answer(&g, 6)->code, 0);
+    node_public_get(g.nodes[1], g.now, &p);
+    assert_true(p.is_leader);
+    node_bootstrap(g.nodes[1], 7, g.now + 1000);
+    rig_run(&g, 5);
+    assert_int_equal(rig_answer(&g, 7)->code, 0);
+    rig_done(&g);
+}
+
+static void bootstrap_is_refused_where_it_would_fork(void **state)
+{
+    (void)state;
+    struct rig g;
+
+    rig_init(&g, 3, 3);
+    node_begin(g.nodes[2], g.now, 0);
+    node_bootstrap(g.nodes[2], 1, g.now + 1000); /* it is forming */
+    (void)rig_leader(&g);
+    assert_int_equal(rig_answer(&g, 1)->code, -RD_ENOT_READY);
+    node_bootstrap(g.nodes[2], 2, g.now + 1000); /* it is a member */
+    rig_run(&g, 5);
+    assert_int_equal(rig_answer(&g, 2)->code, -RD_EALREADY_MEMBER);
+    rig_done(&g);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(three_listed_nodes_form_one_cluster),
+        cmocka_unit_test(nobody_founds_while_one_is_missing),
+        cmocka_unit_test(lists_must_be_the_same),
+        cmocka_unit_test(a_lost_founder_is_not_forked_away),
+        cmocka_unit_test(bootstrap_makes_one_voter_and_may_be_repeated),
+        cmocka_unit_test(bootstrap_is_refused_where_it_would_fork),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

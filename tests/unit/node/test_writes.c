@@ -1,0 +1,182 @@
+/* Writes: answered exactly once and truthfully, applied once, whoever leads. */
+#include "fixture.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static raft_id a_follower(raft_id leader)
+{
+    return leader == 1 ? 2 : 1;
+}
+
+static void every_node_takes_writes(void **state)
+{
+    (void)state;
+    struct rig g;
+
+    rig_init(&g, 3, 3);
+    (void)rig_leader(&g);
+    for (raft_id id = 1; id <= 3; id++) {
+        rig_write(&g, id, 10 + id, "k", "v", 1000);
+    }
+    rig_run(&g, 200);
+    for (raft_id id = 1; id <= 3; id++) {
+        assert_int_equal(rig_answer(&g, 10 + id)->code, 0);
+        assert_int_equal(state_revision(node_state(g.nodes[id])), 3);
+        assert_true(state_digest(node_state(g.nodes[id])) == state_digest(node_state(g.nodes[1])));
+    }
+    rig_done(&g);
+}
+
+static void a_lost_reply_is_made_up_for_by_the_log(void **state)
+{
+    (void)state;
+    struct rig g;
+
+    rig_init(&g, 3, 3);
+    raft_id follower = a_follower(rig_leader(&g));
+    g.forwards_dropped = 1;
+    rig_write(&g, follower, 1, "k", "v", 5000);
+    rig_run(&g, 200);
+    assert_int_equal(rig_answer(&g, 1)->code, 0);
+    assert_int_equal(state_revision(node_state(g.nodes[follower])), 1);
+    rig_done(&g);
+}
+
+static void a_write_outlives_its_leader_and_is_applied_once(void **state)
+{
+    (void)state;
+    struct rig g;
+
+    rig_init(&g, 3, 3);
+    raft_id leader = rig_leader(&g);
+    raft_id follower = a_follower(leader);
+    /* The leader has it, its followers too, but nobody learns that it is committed. */
+    rig_write(&g, follower, 1, "k", "v", 10000);
+    rig_run(&g, 1);
+    rig_cut(&g, leader, true);
+    rig_run(&g, 3000);
+    assert_int_equal(rig_answer(&g, 1)->code, 0);
+    assert_int_equal(state_revision(node_state(g.nodes[follower])), 1);
+    rig_cut(&g, leader, false);
+    (void)rig_leader(&g);
+    rig_run(&g, 500);
+    assert_int_equal(state_revision(node_state(g.nodes[leader])), 1);
+    rig_done(&g);
+}
+
+static void a_deposed_leaders_write_completes_elsewhere(void **state)
+{
+    (void)state;
+    struct rig g;
+
+    rig_init(&g, 3, 3);
+    raft_id leader = rig_leader(&g);
+    rig_cut(&g, leader, true);
+    rig_write(&g, leader, 1, "k", "v", 20000);
+    rig_run(&g, 3000);
+    assert_null(rig_answer(&g, 1)); /* it cannot know */
+    rig_cut(&g, leader, false);
+    rig_run(&g, 2000);
+    assert_int_equal(rig_answer(&g, 1)->code, 0);
+    assert_int_equal(rig_answer(&g, 1)->result.revision, 1);
+    rig_done(&g);
+}
+
+static void without_a_leader_the_answer_says_so_by_the_deadline(void **state)
+{
+    (void)state;
+    struct rig g;
+
+    rig_init(&g, 3, 3);
+    raft_id leader = rig_leader(&g);
+    for (raft_id id = 1; id <= 3; id++) {
+        rig_cut(&g, id, true);
+    }
+    rig_run(&g, 3000);
+    rig_write(&g, a_follower(leader), 1, "k", "v", 500);
+    rig_read(&g, a_follower(leader), 2, 500);
+    rig_run(&g, 499);
+    assert_null(rig_answer(&g, 1));
+    rig_run(&g, 2);
+    assert_int_equal(rig_answer(&g, 1)->code, -RD_ENO_LEADER); /* surely not applied */
+    assert_int_equal(rig_answer(&g, 2)->code, -RD_ENO_LEADER);
+    rig_done(&g);
+}
+
+static void what_was_handed_out_is_called_unknown(void **state)
+{
+    (void)state;
+    struct rig g;
+
+    rig_init(&g, 3, 3);
+    raft_id leader = rig_leader(&g);
+    rig_cut(&g, leader, true);
+    rig_write(&g, leader, 1, "k", "v",
+              300); /* into its own log: may still be committed by others */
+    rig_run(&g, 310);
+    assert_int_equal(rig_answer(&g, 1)->code, -RD_EUNKNOWN_OUTCOME);
+    rig_done(&g);
+}
+
+static void the_window_of_open_writes_is_bounded(void **state)
+{
+    (void)state;
+    struct rig g;
+
+    rig_init(&g, 1, 1);
+    (void)rig_leader(&g);
+    g.disk_held[1] = true;
+    node_begin(g.nodes[1], g.now, 0);
+    for (uint64_t i = 1; i <= STATE_WINDOW_MAX; i++) {
+        node_write(g.nodes[1], i, rig_put("k", "v"), g.now + 60000);
+    }
+    rig_run(&g, 2);
+    assert_int_equal(g.answers_count, 0);
+    rig_write(&g, 1, 9999, "k", "v", 60000);
+    assert_int_equal(rig_answer(&g, 9999)->code, -RD_ENOT_READY);
+    for (uint64_t i = 1; i <= STATE_WINDOW_MAX; i++) {
+        node_cancel(g.nodes[1], i); /* their clients left: nobody is answered */
+    }
+    g.disk_held[1] = false;
+    rig_run(&g, 100);
+    assert_int_equal(g.answers_count, 1);
+    rig_write(&g, 1, 10000, "k", "v", 1000);
+    rig_run(&g, 100);
+    assert_int_equal(rig_answer(&g, 10000)->code, 0);
+    rig_done(&g);
+}
+
+static void a_stalled_disk_costs_the_leadership(void **state)
+{
+    (void)state;
+    struct rig g;
+    struct node_public p;
+
+    rig_init(&g, 3, 3);
+    raft_id leader = rig_leader(&g);
+    node_begin(g.nodes[leader], g.now, 0);
+    node_disk(g.nodes[leader], true);
+    rig_run(&g, 1);
+    node_public_get(g.nodes[leader], g.now, &p);
+    assert_int_equal(p.state, NODE_FOLLOWER);
+    assert_string_equal(p.reason, "disk: a log commit is overdue");
+    assert_int_not_equal(rig_leader(&g), leader);
+    rig_done(&g);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_node_takes_writes),
+        cmocka_unit_test(a_lost_reply_is_made_up_for_by_the_log),
+        cmocka_unit_test(a_write_outlives_its_leader_and_is_applied_once),
+        cmocka_unit_test(a_deposed_leaders_write_completes_elsewhere),
+        cmocka_unit_test(without_a_leader_the_answer_says_so_by_the_deadline),
+        cmocka_unit_test(what_was_handed_out_is_called_unknown),
+        cmocka_unit_test(the_window_of_open_writes_is_bounded),
+        cmocka_unit_test(a_stalled_disk_costs_the_leadership),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

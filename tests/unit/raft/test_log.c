@@ -1,0 +1,226 @@
+/* rlog: append, truncate, evict, terms, chains, and reading back what left memory. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "raft/internal.h"
+
+enum { DISK_MAX = 4096 };
+
+struct disk { /* stands in for the store: every entry ever appended, by index */
+    struct raft_entry entries[DISK_MAX];
+    uint32_t loads;
+};
+
+static uint32_t disk_load(void *arg, raft_index first, uint32_t count_max, uint64_t bytes_max,
+                          struct raft_entry *out)
+{
+    struct disk *d = arg;
+    uint32_t count = 0;
+    uint64_t bytes = 0;
+
+    d->loads++;
+    while (count < count_max && (count == 0 || bytes < bytes_max)) {
+        out[count] = d->entries[first + count];
+        out[count].data = blob_ref(out[count].data);
+        bytes += entry_size(&out[count]);
+        count++;
+    }
+    return count;
+}
+
+static void add(struct rlog *l, struct disk *d, raft_term term, const char *text)
+{
+    struct raft_entry e = {.index = l->last + 1, .term = term, .type = RAFT_ENTRY_COMMAND};
+
+    e.data = blob_copy(text, strlen(text));
+    rlog_append(l, &e);
+    e.chain = l->last_chain;
+    blob_unref(d->entries[e.index].data);
+    d->entries[e.index] = e;
+}
+
+static int setup(void **state)
+{
+    *state = mem_zalloc(sizeof(struct disk));
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct disk *d = *state;
+
+    for (uint32_t i = 0; i < DISK_MAX; i++) {
+        blob_unref(d->entries[i].data);
+    }
+    mem_free(d);
+    return 0;
+}
+
+static void terms_are_known_without_memory(void **state)
+{
+    struct disk *d = *state;
+    struct rlog l;
+
+    rlog_init(&l, disk_load, d);
+    for (int i = 0; i < 300; i++) {
+        add(&l, d, (raft_term)(1 + i / 100), "0123456789");
+    }
+    rlog_evict(&l, 300, 100);
+    assert_in_range(l.cached, 1, 10);
+    assert_int_equal(rlog_term(&l, 0), 0);
+    assert_int_equal(rlog_term(&l, 1), 1);
+    assert_int_equal(rlog_term(&l, 100), 1);
+    assert_int_equal(rlog_term(&l, 101), 2);
+    assert_int_equal(rlog_term(&l, 300), 3);
+    assert_int_equal(d->loads, 0);
+    rlog_done(&l);
+}
+
+static void only_durable_entries_leave_memory(void **state)
+{
+    struct disk *d = *state;
+    struct rlog l;
+
+    rlog_init(&l, disk_load, d);
+    for (int i = 0; i < 50; i++) {
+        add(&l, d, 1, "0123456789");
+    }
+    rlog_evict(&l, 0, 0);
+    assert_int_equal(l.cached, 50);
+    rlog_evict(&l, 20, 0);
+    assert_int_equal(l.cached, 30);
+    assert_int_equal(l.cached_bytes, 300);
+    rlog_done(&l);
+}
+
+static void reading_crosses_from_disk_to_memory(void **state)
+{
+    struct disk *d = *state;
+    struct raft_entry out[64];
+    struct rlog l;
+
+    rlog_init(&l, disk_load, d);
+    for (int i = 0; i < 40; i++) {
+        add(&l, d, 1, "0123456789");
+    }
+    rlog_evict(&l, 30, 100);
+    uint32_t got = rlog_read(&l, 25, 64, UINT64_MAX, out);
+    assert_int_equal(got, 6); /* what memory lacks: 25..30 */
+    assert_int_equal(out[0].index, 25);
+    for (uint32_t i = 0; i < got; i++) {
+        blob_unref(out[i].data);
+    }
+    got = rlog_read(&l, 31, 64, 35, out);
+    assert_int_equal(got, 3); /* 30 of 35 bytes */
+    assert_int_equal(out[0].index, 31);
+    for (uint32_t i = 0; i < got; i++) {
+        blob_unref(out[i].data);
+    }
+    got = rlog_read(&l, 31, 64, 1, out);
+    assert_int_equal(got, 1); /* at least one */
+    blob_unref(out[0].data);
+    rlog_done(&l);
+}
+
+static void truncation_restores_the_older_chain_and_terms(void **state)
+{
+    struct disk *d = *state;
+    struct rlog l;
+
+    rlog_init(&l, disk_load, d);
+    for (int i = 0; i < 10; i++) {
+        add(&l, d, 1, "a");
+    }
+    uint64_t chain = l.last_chain;
+    add(&l, d, 2, "b");
+    add(&l, d, 3, "c");
+    rlog_truncate(&l, 11);
+    assert_int_equal(l.last, 10);
+    assert_int_equal(rlog_last_term(&l), 1);
+    assert_true(l.last_chain == chain);
+    rlog_evict(&l, 10, 0); /* nothing in memory: the chain comes from disk */
+    rlog_truncate(&l, 6);
+    assert_int_equal(l.last, 5);
+    assert_true(l.last_chain == d->entries[5].chain);
+    rlog_truncate(&l, 1);
+    assert_int_equal(l.last, 0);
+    assert_true(l.last_chain == 0);
+    rlog_done(&l);
+}
+
+static void chains_tell_logs_apart(void **state)
+{
+    struct disk *d = *state;
+    struct rlog a;
+    struct rlog b;
+
+    rlog_init(&a, disk_load, d);
+    rlog_init(&b, disk_load, d);
+    add(&a, d, 1, "x");
+    add(&b, d, 1, "y");
+    assert_true(a.last_chain != b.last_chain);
+    rlog_truncate(&b, 1);
+    add(&b, d, 1, "x");
+    assert_true(a.last_chain == b.last_chain);
+    rlog_done(&a);
+    rlog_done(&b);
+}
+
+static void agreement_is_found_by_term(void **state)
+{
+    struct disk *d = *state;
+    struct rlog l;
+    static const raft_term terms[] = {1, 1, 1, 3, 3, 5};
+
+    rlog_init(&l, disk_load, d);
+    for (size_t i = 0; i < sizeof terms / sizeof terms[0]; i++) {
+        add(&l, d, terms[i], "e");
+    }
+    assert_int_equal(rlog_agree(&l, 6, 5), 6);
+    assert_int_equal(rlog_agree(&l, 6, 4), 5);
+    assert_int_equal(rlog_agree(&l, 6, 2), 3);
+    assert_int_equal(rlog_agree(&l, 100, 9), 6);
+    assert_int_equal(rlog_agree(&l, 4, 0), 0);
+    rlog_done(&l);
+}
+
+static void the_ring_survives_many_wraps(void **state)
+{
+    struct disk *d = *state;
+    struct rlog l;
+
+    rlog_init(&l, disk_load, d);
+    for (raft_index i = 1; i <= 3000; i++) {
+        add(&l, d, 1, "payload");
+        rlog_evict(&l, i > 5 ? i - 5 : 0, 70);
+        assert_true(rlog_chain(&l, l.last) == l.last_chain);
+        if (i % 7 == 0) {
+            rlog_truncate(&l, l.last);
+            add(&l, d, 1, "payload");
+        }
+        assert_in_range(l.cached, 1, 11);
+    }
+    assert_int_equal(l.ring_capacity, 64);
+    rlog_done(&l);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(terms_are_known_without_memory, setup, teardown),
+        cmocka_unit_test_setup_teardown(only_durable_entries_leave_memory, setup, teardown),
+        cmocka_unit_test_setup_teardown(reading_crosses_from_disk_to_memory, setup, teardown),
+        cmocka_unit_test_setup_teardown(truncation_restores_the_older_chain_and_terms, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(chains_tell_logs_apart, setup, teardown),
+        cmocka_unit_test_setup_teardown(agreement_is_found_by_term, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_ring_survives_many_wraps, setup, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
