@@ -21,8 +21,9 @@ struct node_write_slot {
     mono_ms deadline;
     raft_id sent_to; /* leader it was handed to last; 0: to nobody yet, or refused */
     raft_term sent_term;
-    mono_ms resend_at; /* forwarded: when to try again */
-    uint32_t handed;   /* attempts whose fate is open: 0 means it surely was not applied */
+    mono_ms resend_at;     /* forwarded: when to try again */
+    uint32_t resend_after; /* the wait that led there, milliseconds */
+    uint32_t handed;       /* attempts whose fate is open: 0 means it surely was not applied */
 };
 
 enum node_read_state { NODE_READ_NEW, NODE_READ_ASKED, NODE_READ_READY };

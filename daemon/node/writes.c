@@ -130,8 +130,13 @@ static void hand_over(struct node *n, struct node_write_slot *w, const struct ra
 {
     struct request_id id = request_id_of(n, w->seq);
 
+    /* Each repetition to one leader may become one more entry: wait longer every time. */
+    uint32_t timeout = n->config.raft.election_timeout_ms;
+    bool again = w->sent_term == view->term && w->resend_after > 0;
+    w->resend_after = again ? 2 * w->resend_after : timeout;
+    w->resend_after = w->resend_after < 16 * timeout ? w->resend_after : 16 * timeout;
+    w->resend_at = n->now + w->resend_after;
     w->sent_term = view->term;
-    w->resend_at = n->now + n->config.raft.election_timeout_ms;
     if (view->state == RAFT_LEADER) {
         int code = propose(n, &id, w->txn, view->term);
         w->sent_to = code ? 0 : view->leader;

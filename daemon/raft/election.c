@@ -115,7 +115,11 @@ void election_on_vote(struct raft *r, const struct raft_msg *m)
         }
         election_follow(r, m->term, 0, "higher term in a vote request", m->term);
     }
-    bool granted = m->term == r->term && (r->vote == 0 || r->vote == m->from) && r->leader == 0 &&
+    /* A new vote may endanger a lease even in a term this voter already has: it may have learned
+     * the term from anybody. A vote given before is only said again. */
+    bool promised = r->vote == m->from;
+    bool free_to_vote = r->vote == 0 && !election_is_sticky(r, m);
+    bool granted = m->term == r->term && (promised || free_to_vote) && r->leader == 0 &&
                    candidate_is_up_to_date(r, m);
 
     if (granted) {

@@ -4,6 +4,9 @@
 #include "base/crc.h"
 #include "raft/internal.h"
 
+/* What an entry costs in memory beside its payload: ring slot, reference count, allocator. */
+enum { ENTRY_COST = 64 };
+
 uint32_t entry_size(const struct raft_entry *entry)
 {
     return entry->data ? entry->data->size : 0;
@@ -127,7 +130,7 @@ void rlog_append(struct rlog *l, const struct raft_entry *entry)
     }
     *ring_at(l, l->cached) = kept;
     l->cached++;
-    l->cached_bytes += entry_size(entry);
+    l->cached_bytes += entry_size(entry) + ENTRY_COST;
     l->last = entry->index;
     l->last_chain = kept.chain;
 }
@@ -139,7 +142,7 @@ void rlog_truncate(struct rlog *l, raft_index from)
 
     while (l->cached > 0 && l->last >= from) {
         struct raft_entry *e = ring_at(l, --l->cached);
-        l->cached_bytes -= entry_size(e);
+        l->cached_bytes -= entry_size(e) + ENTRY_COST;
         blob_unref(e->data);
         l->last--;
     }
@@ -154,7 +157,7 @@ void rlog_evict(struct rlog *l, raft_index durable, uint64_t bytes_max)
 {
     while (l->cached > 0 && l->cached_bytes > bytes_max && cached_first(l) <= durable) {
         struct raft_entry *e = ring_at(l, 0);
-        l->cached_bytes -= entry_size(e);
+        l->cached_bytes -= entry_size(e) + ENTRY_COST;
         blob_unref(e->data);
         l->ring_head = (l->ring_head + 1) & (l->ring_capacity - 1);
         l->cached--;

@@ -27,7 +27,7 @@ struct raft_config {
     uint32_t append_entries_max;  /* entries of one AppendEntries */
     uint32_t inflight_bytes_max;  /* unacknowledged bytes per follower */
     uint32_t inflight_msgs_max;   /* unacknowledged messages per follower */
-    uint64_t cache_bytes_max;     /* recent entries kept in memory */
+    uint64_t cache_bytes_max;     /* memory for recent entries, payload and bookkeeping */
 };
 
 /* Reads entries that left memory: up to `count_max` entries and about `bytes_max` bytes from

@@ -41,6 +41,11 @@ void leader_start(struct raft *r)
 
 void leader_stop(struct raft *r)
 {
+    /* Claims handed out under our lease outlive our leadership: until they lapse our own vote is as
+     * bound by it as the votes of those who acknowledged us. */
+    mono_ms lease_end = r->now + raft_lease_remaining(r, r->now);
+
+    r->refuse_until = r->refuse_until > lease_end ? r->refuse_until : lease_end;
     for (uint32_t i = 0; i < r->peers_count; i++) {
         progress_done(&r->peers[i]);
     }
@@ -48,9 +53,6 @@ void leader_stop(struct raft *r)
     r->peers = NULL;
     r->peers_count = 0;
     r->commit_notice_deadline = UINT64_MAX;
-    /* Claims handed out under our lease outlive our leadership: until they lapse this voter is as
-     * loyal to it as those that acknowledged us. */
-    r->heard = r->now;
 }
 
 void leader_append(struct raft *r, enum raft_entry_type type, struct blob *data)

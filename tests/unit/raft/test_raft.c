@@ -269,6 +269,85 @@ static void a_restarted_voter_keeps_the_lease_it_granted(void **state)
     done(&g);
 }
 
+static void hear(struct rig *g, struct raft_msg m)
+{
+    m.cluster = cluster;
+    m.to = 1;
+    step(g, &(struct raft_event){.type = RAFT_EV_MESSAGE, .message = &m});
+}
+
+static struct raft_msg vote_request(raft_id from, raft_term term)
+{
+    return (struct raft_msg){
+        .type = RAFT_MSG_VOTE, .from = from, .term = term, .index = 100, .log_term = term - 1};
+}
+
+/* Node 1 of 3 leads in term 2, and node 2 has acknowledged its lease. */
+static void lead_with_a_lease(struct rig *g)
+{
+    found(g, 3);
+    save_all(g);
+    g->now = raft_deadline(g->r);
+    step(g, &(struct raft_event){.type = RAFT_EV_TICK});
+    hear(g, (struct raft_msg){.type = RAFT_MSG_PRE_VOTE_REPLY, .from = 2, .term = 2});
+    save_all(g);
+    hear(g, (struct raft_msg){.type = RAFT_MSG_VOTE_REPLY, .from = 2, .term = 2});
+    uint64_t seq = g->fx.msgs[0].msg.seq;
+    hear(g, (struct raft_msg){.type = RAFT_MSG_APPEND_REPLY,
+                              .from = 2,
+                              .term = 2,
+                              .seq = seq,
+                              .stamp = g->now,
+                              .session = 1,
+                              .index = 2});
+    save_all(g);
+    assert_int_equal(raft_claim_remaining(g->r, g->now), 400);
+}
+
+/* What it told others under its lease outlives its leadership: its own vote waits for the end of
+ * it. */
+static void a_deposed_leader_is_bound_by_its_own_lease(void **state)
+{
+    (void)state;
+    struct rig g;
+
+    lead_with_a_lease(&g);
+    hear(&g,
+         (struct raft_msg){
+             .type = RAFT_MSG_APPEND_REPLY, .from = 3, .term = 5, .session = 1, .reject = true});
+    assert_int_equal(raft_claim_remaining(g.r, g.now), 0);
+    save_all(&g);
+    g.now += 399;
+    hear(&g, vote_request(3, 6));
+    assert_true(g.fx.msgs[0].msg.reject);
+    g.now += 1;
+    hear(&g, vote_request(3, 6));
+    assert_false(g.fx.msgs[0].msg.reject);
+    done(&g);
+}
+
+/* A term can be learnt from anybody; the lease this voter granted does not end by it. */
+static void a_known_term_does_not_free_the_vote(void **state)
+{
+    (void)state;
+    struct raft_msg heartbeat = {.type = RAFT_MSG_APPEND, .from = 2, .term = 3, .session = 1};
+    struct rig g;
+
+    found(&g, 3);
+    save_all(&g);
+    hear(&g, heartbeat);
+    save_all(&g);
+    hear(&g, (struct raft_msg){.type = RAFT_MSG_READ_INDEX, .from = 3, .term = 7});
+    save_all(&g);
+    g.now += 499;
+    hear(&g, vote_request(3, 7));
+    assert_true(g.fx.msgs[0].msg.reject);
+    g.now += 1;
+    hear(&g, vote_request(3, 7));
+    assert_false(g.fx.msgs[0].msg.reject);
+    done(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -278,6 +357,8 @@ int main(void)
         cmocka_unit_test(saves_come_in_bounded_parts),
         cmocka_unit_test(strangers_words_are_bounded),
         cmocka_unit_test(a_restarted_voter_keeps_the_lease_it_granted),
+        cmocka_unit_test(a_deposed_leader_is_bound_by_its_own_lease),
+        cmocka_unit_test(a_known_term_does_not_free_the_vote),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
