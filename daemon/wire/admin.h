@@ -10,7 +10,13 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/mem.h"
 #include "wire/frame.h"
+
+enum {
+    ADMIN_MESSAGE_MAX = 4096, /* bytes of a sentence */
+    ADMIN_JSON_MAX = FRAME_ADMIN_REPLY_MAX - FRAME_HEAD - FRAME_HEADER_MAX, /* of a result */
+};
 
 struct admin_request {
     uint64_t id;      /* chosen by the client, echoed; requests may be pipelined */
@@ -41,15 +47,20 @@ struct admin_reply {
 };
 void admin_reply_done(struct admin_reply *r);
 
-/* -RD_ETOO_LARGE: nothing appended. */
+/* Append one frame. -RD_ETOO_LARGE (key above STATE_KEY_MAX, value above STATE_VALUE_MAX),
+ * -RD_EINVALID (text that is not UTF-8): nothing appended. */
 int admin_request_encode(const struct admin_request *r, struct buf *out);
+/* Append one frame. -RD_ETOO_LARGE (json above ADMIN_JSON_MAX): nothing appended. A message above
+ * ADMIN_MESSAGE_MAX is cut, one that is not UTF-8 mended; a code that is not in base/err.h travels
+ * as `invalid`. An empty message or json is none. */
 int admin_reply_encode(const struct admin_reply *r, struct buf *out);
-/* Reply without copying: message and json borrowed, may be NULL. */
+/* The same without a struct: message and json borrowed, may be NULL. */
 int admin_reply_put(struct buf *out, uint64_t id, int code, bool more, uint32_t leader,
                     const char *message, const void *json, size_t json_size);
 
-/* 0, or -RD_EPROTOCOL / -RD_ETOO_LARGE (a field above its limit: `out->id` is set, so that the
- * refusal can be addressed; nothing to free). */
+/* 0, or -RD_EPROTOCOL / -RD_ETOO_LARGE (a field above its limit: `out->id` is set and all else
+ * zero, so that the refusal can be addressed; nothing to free, and the stream is in step). A client
+ * reads replies with FRAME_ADMIN_REPLY_MAX, the daemon requests with FRAME_ADMIN_MAX. */
 int admin_request_decode(const struct frame *f, struct admin_request *out);
 int admin_reply_decode(const struct frame *f, struct admin_reply *out);
 

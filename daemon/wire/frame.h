@@ -18,10 +18,13 @@
 enum {
     FRAME_VERSION = 1,
     FRAME_HEAD = 8,                   /* bytes before the envelope */
+    FRAME_HEADER_MAX = 65535,         /* envelope */
     FRAME_PEER_MAX = 8 * 1024 * 1024, /* whole frame (contract section 5) */
     FRAME_HELLO_MAX = 4 * 1024,
     FRAME_ADMIN_MAX =
         2 * 1024 * 1024 + 64 * 1024, /* a request within the contract's 1.5 MiB, with room */
+    /* A reply: JSON may write each byte of a 1 MiB value as six (\u0001). */
+    FRAME_ADMIN_REPLY_MAX = 7 * 1024 * 1024,
 };
 
 struct frame {

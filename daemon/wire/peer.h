@@ -8,14 +8,25 @@
 #include "node/types.h"
 #include "wire/frame.h"
 
-enum { PEER_PROTOCOL_MIN = 1, PEER_PROTOCOL_MAX = 1 };
+enum {
+    PEER_PROTOCOL_MIN = 1,
+    PEER_PROTOCOL_MAX = 1,
+    PEER_ENTRIES_MAX = 4096,                        /* entries of one append */
+    PEER_PAYLOAD_MAX = FRAME_PEER_MAX - 128 * 1024, /* payload bytes of one append, in all */
+};
 
-/* Append one frame. The message is within the limits (asserted). */
+/* Append one frame. The message is within the limits that peer_decode() enforces (asserted), except
+ * that text which is not UTF-8 (a sentence cut in the middle of a character, say) is mended. A
+ * hello that has bindings travels without its member list when both together would not fit
+ * FRAME_HELLO_MAX: a node with a membership ignores its list. */
 void peer_encode(const struct peer_msg *msg, struct buf *out);
 
 /* 0 and a message the caller owns (peer_msg_done), or -RD_EPROTOCOL (nothing to free). Every field
- * is validated: types, counts, ids in 1..2^32-1, sizes against the contract's limits, strings
- * NUL-free; entries get consecutive indexes from the prev index on, terms that never decrease.
+ * is validated: types, counts, ids in 1..2^32-1, sizes against the contract's limits, numbers below
+ * 2^63, error numbers, strings UTF-8 and NUL-free; entries get consecutive indexes from the prev
+ * index on, terms from the prev term up to the message's that never decrease. A refusal with an
+ * error number unknown here gets the code -RD_EPROTOCOL and keeps its sentence. What a transaction
+ * holds is not looked at (state_txn_decode).
  * Chains of entries do not travel: the core computes them. */
 int peer_decode(const struct frame *frame, struct peer_msg *out);
 

@@ -1,0 +1,198 @@
+#include "wire/peer.h"
+
+#include <string.h>
+
+#include "base/check.h"
+#include "base/err.h"
+#include "wire/arena.h"
+#include "wire/peer_internal.h"
+
+/* ---- Forwarded writes ---- */
+
+static bool forward_is_valid(const Raftd__Peer__Forward *m, size_t payload_size)
+{
+    return m->node != 0 && field_is_number(m->incarnation) && m->seq > 0 &&
+           field_is_number(m->seq) && m->floor <= m->seq && m->seq - m->floor < STATE_WINDOW_MAX &&
+           payload_size > 0 && payload_size <= STATE_REQUEST_MAX;
+}
+
+static void forward_encode(const struct peer_forward *f, struct buf *out)
+{
+    Raftd__Peer__Forward m;
+
+    raftd__peer__forward__init(&m);
+    m.node = f->request.node;
+    m.incarnation = f->request.incarnation;
+    m.seq = f->request.seq;
+    m.floor = f->request.floor;
+    rd_assert(f->txn && forward_is_valid(&m, f->txn->size));
+    Raftd__Peer__Envelope e = peer_envelope(RAFTD__PEER__ENVELOPE__BODY_FORWARD);
+    e.forward = &m;
+    size_t at = field_pack(&e.base, f->txn->size, out);
+    buf_put(out, f->txn->data, f->txn->size);
+    frame_end(out, at);
+}
+
+static int forward_decode(const Raftd__Peer__Forward *m, const struct frame *frame,
+                          struct peer_msg *out)
+{
+    if (!forward_is_valid(m, frame->payload_size)) {
+        return -RD_EPROTOCOL;
+    }
+    *out = (struct peer_msg){
+        .type = PEER_FORWARD,
+        .forward = {.request = {.node = m->node,
+                                .incarnation = m->incarnation,
+                                .seq = m->seq,
+                                .floor = m->floor},
+                    .txn = blob_copy(frame->payload, frame->payload_size)},
+    };
+    return 0;
+}
+
+static bool forward_reply_is_valid(const Raftd__Peer__ForwardReply *m)
+{
+    return field_is_number(m->incarnation) && m->seq > 0 && field_is_number(m->seq) &&
+           field_is_code(m->code) && field_is_number(m->revision) && field_is_number(m->index) &&
+           field_is_number(m->term) && field_is_number(m->actual);
+}
+
+static void forward_reply_encode(const struct peer_forward_reply *r, struct buf *out)
+{
+    Raftd__Peer__ForwardReply m;
+
+    rd_assert(r->result.code <= 0);
+    raftd__peer__forward_reply__init(&m);
+    m.incarnation = r->incarnation;
+    m.seq = r->seq;
+    m.code = (uint32_t)-r->result.code;
+    m.repeated_request = r->result.repeated;
+    m.succeeded = r->result.succeeded;
+    m.revision = r->result.revision;
+    m.index = r->result.index;
+    m.term = r->result.term;
+    m.actual = r->result.actual;
+    m.deleted = r->result.deleted;
+    rd_assert(forward_reply_is_valid(&m));
+    Raftd__Peer__Envelope e = peer_envelope(RAFTD__PEER__ENVELOPE__BODY_FORWARD_REPLY);
+    e.forward_reply = &m;
+    frame_end(out, field_pack(&e.base, 0, out));
+}
+
+static int forward_reply_decode(const Raftd__Peer__ForwardReply *m, const struct frame *frame,
+                                struct peer_msg *out)
+{
+    if (frame->payload_size > 0 || !forward_reply_is_valid(m)) {
+        return -RD_EPROTOCOL;
+    }
+    *out = (struct peer_msg){
+        .type = PEER_FORWARD_REPLY,
+        .forward_reply = {.incarnation = m->incarnation,
+                          .seq = m->seq,
+                          .result = {.code = -(int)m->code,
+                                     .repeated = m->repeated_request != 0,
+                                     .succeeded = m->succeeded != 0,
+                                     .revision = m->revision,
+                                     .index = m->index,
+                                     .term = m->term,
+                                     .actual = m->actual,
+                                     .deleted = m->deleted}},
+    };
+    return 0;
+}
+
+/* ---- Refusal ---- */
+
+static void refusal_encode(const struct peer_refusal *r, struct buf *out)
+{
+    Raftd__Peer__Refusal m;
+    struct peer_refusal copy = *r;
+
+    rd_assert(r->code < 0 && field_is_code((uint32_t)-r->code));
+    raftd__peer__refusal__init(&m);
+    m.code = (uint32_t)-r->code;
+    m.why = field_mended(copy.why, sizeof copy.why);
+    Raftd__Peer__Envelope e = peer_envelope(RAFTD__PEER__ENVELOPE__BODY_REFUSAL);
+    e.refusal = &m;
+    frame_end(out, field_pack(&e.base, 0, out));
+}
+
+static int refusal_decode(const Raftd__Peer__Refusal *m, const struct frame *frame,
+                          struct peer_msg *out)
+{
+    if (frame->payload_size > 0 || m->code == 0 || !field_text_fits(&m->why, PEER_WHY_SIZE)) {
+        return -RD_EPROTOCOL;
+    }
+    struct peer_refusal *r = mem_zalloc(sizeof *r);
+    /* It may come from a newer raftd: its sentence matters more than its number. */
+    r->code = field_is_code(m->code) ? -(int)m->code : -RD_EPROTOCOL;
+    field_copy_text(&m->why, r->why);
+    *out = (struct peer_msg){.type = PEER_REFUSAL, .refusal = r};
+    return 0;
+}
+
+/* ---- All of them ---- */
+
+void peer_encode(const struct peer_msg *msg, struct buf *out)
+{
+    rd_assert(msg->type >= PEER_HELLO && msg->type <= PEER_REFUSAL);
+    switch (msg->type) {
+    case PEER_HELLO:
+        peer_hello_encode(msg->hello, out);
+        return;
+    case PEER_RAFT:
+        peer_raft_encode(&msg->raft, out);
+        return;
+    case PEER_FORWARD:
+        forward_encode(&msg->forward, out);
+        return;
+    case PEER_FORWARD_REPLY:
+        forward_reply_encode(&msg->forward_reply, out);
+        return;
+    case PEER_REFUSAL:
+        refusal_encode(msg->refusal, out);
+        return;
+    }
+}
+
+static int body_decode(const Raftd__Peer__Envelope *e, const struct frame *frame,
+                       struct peer_msg *out)
+{
+    switch (e->body_case) {
+    case RAFTD__PEER__ENVELOPE__BODY_HELLO:
+        return peer_hello_decode(e->hello, frame, out);
+    case RAFTD__PEER__ENVELOPE__BODY_RAFT: {
+        struct peer_msg msg = {.type = PEER_RAFT};
+        int err = peer_raft_decode(e->raft, frame, &msg.raft);
+        if (err == 0) {
+            *out = msg;
+        }
+        return err;
+    }
+    case RAFTD__PEER__ENVELOPE__BODY_FORWARD:
+        return forward_decode(e->forward, frame, out);
+    case RAFTD__PEER__ENVELOPE__BODY_FORWARD_REPLY:
+        return forward_reply_decode(e->forward_reply, frame, out);
+    case RAFTD__PEER__ENVELOPE__BODY_REFUSAL:
+        return refusal_decode(e->refusal, frame, out);
+    case RAFTD__PEER__ENVELOPE__BODY__NOT_SET:
+    case _RAFTD__PEER__ENVELOPE__BODY__CASE_IS_INT_SIZE:
+        break; /* nothing we know */
+    }
+    return -RD_EPROTOCOL;
+}
+
+int peer_decode(const struct frame *frame, struct peer_msg *out)
+{
+    struct arena arena;
+    int err = -RD_EPROTOCOL;
+
+    arena_init(&arena, arena_cap(frame->header_size));
+    const Raftd__Peer__Envelope *e =
+        arena_unpack(&arena, &raftd__peer__envelope__descriptor, frame);
+    if (e) {
+        err = body_decode(e, frame, out);
+    }
+    arena_done(&arena);
+    return err;
+}

@@ -1,0 +1,24 @@
+/* peer_internal.h - between the files of the peer codec. */
+#ifndef RAFTD_WIRE_PEER_INTERNAL_H
+#define RAFTD_WIRE_PEER_INTERNAL_H
+
+#include "peer.pb-c.h"
+#include "wire/field.h"
+#include "wire/peer.h"
+
+/* An envelope whose body the caller has yet to set. */
+static inline Raftd__Peer__Envelope peer_envelope(Raftd__Peer__Envelope__BodyCase body)
+{
+    Raftd__Peer__Envelope e;
+
+    raftd__peer__envelope__init(&e);
+    e.body_case = body;
+    return e;
+}
+
+void peer_hello_encode(const struct peer_hello *hello, struct buf *out);
+int peer_hello_decode(const Raftd__Peer__Hello *m, const struct frame *frame, struct peer_msg *out);
+void peer_raft_encode(const struct raft_msg *msg, struct buf *out);
+int peer_raft_decode(const Raftd__Peer__Raft *m, const struct frame *frame, struct raft_msg *out);
+
+#endif
