@@ -33,7 +33,7 @@ static const struct {
 /* systemd says which device and inode its journal stream has (systemd.exec(5), JOURNAL_STREAM). */
 static bool stderr_is_journal(void)
 {
-    const char *stream = getenv("JOURNAL_STREAM");
+    const char *stream = getenv("JOURNAL_STREAM"); /* NOLINT(concurrency-mt-unsafe): at start */
     unsigned long long device;
     unsigned long long inode;
     struct stat st;

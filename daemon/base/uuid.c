@@ -1,5 +1,6 @@
 #include "base/uuid.h"
 
+#include <stddef.h>
 #include <string.h>
 
 bool uuid_is_set(const struct uuid *u)
@@ -18,7 +19,7 @@ void uuid_text(const struct uuid *u, char text[UUID_TEXT_SIZE])
 {
     static const char digits[] = "0123456789abcdef";
 
-    for (int i = 0; i < 16; i++) {
+    for (size_t i = 0; i < 16; i++) {
         text[2 * i] = digits[u->bytes[i] >> 4];
         text[2 * i + 1] = digits[u->bytes[i] & 15];
     }

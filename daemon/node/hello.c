@@ -22,6 +22,7 @@ void node_hello_get(const struct node *n, struct peer_hello *out)
         .protocol_min = HELLO_PROTOCOL,
         .protocol_max = HELLO_PROTOCOL,
         .empty = view.last == 0,
+        .election_timeout_ms = n->config.raft.election_timeout_ms,
         .bindings_count = m->members_count,
     };
     memcpy(out->name, n->config.name, sizeof out->name);
@@ -186,6 +187,18 @@ static struct node_peer *peer_add(struct node *n)
     return &n->peers[n->peers_count++];
 }
 
+/* A voter forgets a leader after its own T, not after ours. */
+static void update_lease_base(struct node *n)
+{
+    uint32_t shortest = n->config.raft.election_timeout_ms;
+
+    for (uint32_t i = 0; i < n->peers_count; i++) {
+        uint32_t theirs = n->peers[i].hello.election_timeout_ms;
+        shortest = theirs && theirs < shortest ? theirs : shortest;
+    }
+    raft_set_lease_base(n->raft, shortest);
+}
+
 void node_hello(struct node *n, const struct peer_hello *hello)
 {
     struct node_peer *peer = hello_peer(n, hello->id);
@@ -198,6 +211,7 @@ void node_hello(struct node *n, const struct peer_hello *hello)
     }
     peer->hello = *hello;
     peer->up = true;
+    update_lease_base(n);
     writes_lost(n, hello->id); /* a new link: what went into the old one may be lost */
 }
 

@@ -23,7 +23,8 @@ struct peer_hello {
     uint64_t incarnation;  /* counts this store's process starts */
     uint16_t protocol_min; /* versions it speaks */
     uint16_t protocol_max;
-    bool empty; /* its log holds nothing */
+    bool empty;                   /* its log holds nothing */
+    uint32_t election_timeout_ms; /* its T: no lease may outlast the shortest; 0: not told */
     char name[PEER_NAME_SIZE];
     char uri[PEER_URI_SIZE];
     char address[RAFT_ADDRESS_SIZE]; /* where it can be dialled */

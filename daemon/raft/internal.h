@@ -139,8 +139,9 @@ struct raft {
     raft_id leader;
     raft_index commit;
     bool disk_stalled;
-    mono_ms heard;        /* when a leader was last heard: the base of stickiness; 0 never */
-    mono_ms refuse_until; /* after a restart: no votes before */
+    uint32_t lease_base_ms; /* shortest T among the members */
+    mono_ms heard;          /* when a leader was last heard: the base of stickiness; 0 never */
+    mono_ms refuse_until;   /* after a restart: no votes before */
     mono_ms election_deadline;
 
     /* Candidates */

@@ -14,6 +14,7 @@ struct raft *raft_new(const struct raft_config *config, raft_load_cb *load, void
     rd_assert(config->heartbeat_ms > 0 && config->append_entries_max > 0);
     rd_assert(config->inflight_msgs_max > 0);
     r->config = *config;
+    r->lease_base_ms = config->election_timeout_ms;
     r->untaken = 1;
     r->election_deadline = UINT64_MAX;
     r->commit_notice_deadline = UINT64_MAX;

@@ -199,6 +199,11 @@ void raft_view_get(const struct raft *r, struct raft_view *out);
 const struct raft_membership *raft_membership(const struct raft *r); /* in force; borrowed */
 const struct raft_membership *raft_membership_committed(const struct raft *r); /* borrowed */
 
+/* The shortest election timeout among the members, as far as known: leases last 0.8 of it, so that
+ * a voter with a shorter one than ours cannot vote while our lease is alive. Never above the own.
+ */
+void raft_set_lease_base(struct raft *r, uint32_t election_timeout_ms);
+
 /* Milliseconds for which this node may still serve reads by its lease; 0: not, or not leader.
  * Lease: the quorum-th newest send time among the voters' acknowledged messages + 0.8 T
  * (thesis 6.4.1, with the send time instead of the receipt). */

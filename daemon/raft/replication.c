@@ -106,13 +106,20 @@ void leader_commit(struct raft *r)
     }
 }
 
+void raft_set_lease_base(struct raft *r, uint32_t election_timeout_ms)
+{
+    bool shorter = election_timeout_ms < r->config.election_timeout_ms;
+
+    r->lease_base_ms = shorter ? election_timeout_ms : r->config.election_timeout_ms;
+}
+
 uint32_t raft_lease_remaining(const struct raft *r, mono_ms now)
 {
     if (r->state != RAFT_LEADER) {
         return 0;
     }
     mono_ms stamp = quorum_reached(r, value_stamp, now);
-    mono_ms end = stamp + (mono_ms)r->config.election_timeout_ms * 8 / 10;
+    mono_ms end = stamp + (mono_ms)r->lease_base_ms * 8 / 10;
 
     return stamp == 0 || end <= now ? 0 : (uint32_t)(end - now);
 }

@@ -19,8 +19,9 @@ enum {
     RAFT_MEMBERS_MAX = 31,
     RAFT_VOTERS_MAX = 9,
     RAFT_TOMBSTONES_MAX = 64,
-    RAFT_ADDRESS_SIZE = 270,        /* with the NUL; as UNITS_ADDRESS_SIZE */
-    RAFT_PAYLOAD_MAX = 1536 * 1024 + 4096, /* bytes of one payload: a request (contract) and its frame */
+    RAFT_ADDRESS_SIZE = 270, /* with the NUL; as UNITS_ADDRESS_SIZE */
+    RAFT_PAYLOAD_MAX =
+        1536 * 1024 + 4096, /* bytes of one payload: a request (contract) and its frame */
 };
 
 enum raft_entry_type {

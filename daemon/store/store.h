@@ -41,9 +41,9 @@ struct store_info { /* what store_open found or made */
  * or log/ and state/ differ (79) -RD_EDISK, -RD_EDISK_FULL */
 int store_open(const struct store_config *config, struct store **out, struct store_info *info);
 
-/* Read and verify the whole log: contiguity, CRC, chain. cb gets every entry in order (borrowed).
- * -RD_ECORRUPT after one log line naming index and reason; cb's own negative code ends it too.
- * `progress` (may be NULL) is called about once a second. */
+/* Before store_start(). Read and verify the whole log: contiguity, CRC, chain, terms. cb gets every
+ * entry in order (borrowed). -RD_ECORRUPT after one log line naming index and reason; cb's own
+ * negative code ends it too. `progress` (may be NULL) is called about once a second. */
 typedef int store_entry_cb(void *arg, const struct raft_entry *entry);
 typedef void store_progress_cb(void *arg, raft_index at, raft_index last);
 int store_verify(struct store *s, store_entry_cb *cb, store_progress_cb *progress, void *arg);
@@ -64,11 +64,13 @@ struct store_batch { /* one group commit */
     uint32_t entries_count;
 };
 
-/* Hand over one batch; at most one is in flight (asserted). */
+/* Hand over one batch; at most one is in flight, and its completion has been taken (asserted). Also
+ * asserted, before anything reaches the disk: a batch that would lower the saved term, change the
+ * vote within a term, leave a gap in the log, or hold an entry of a term above the saved one. */
 void store_submit(struct store *s, const struct store_batch *batch);
-/* The seq of the batch completed since the last call, 0: none. Clears the eventfd. On -RD_E... the
- * disk failed (MAP_FULL included): the process must end with that code; nothing that depended on it
- * may leave. */
+/* The seq of the batch completed since the last call, 0: none. Clears the eventfd. -RD_EMAP_FULL:
+ * the map is full, nothing of the batch was written (one line was logged): nothing that depended on
+ * it may leave, and the process must end with that code. Any other failure ended it already. */
 int store_completed(struct store *s, uint64_t *seq);
 
 /* Entries from the log (committed to disk), loop thread, short read transaction. raft_load_cb

@@ -5,7 +5,7 @@
 /* The longest hello without bindings fits, and so does the longest without the member list; the
  * encoder leaves the list out when both together do not. 3 bytes of tag and length per field. */
 enum {
-    HELLO_REST_MAX = FRAME_HEAD + 3 + 2 * (3 + 16) + 3 * (1 + 5) + 11 + 2 + PEER_NAME_SIZE +
+    HELLO_REST_MAX = FRAME_HEAD + 3 + 2 * (3 + 16) + 4 * (1 + 5) + 11 + 2 + PEER_NAME_SIZE +
                      PEER_URI_SIZE + RAFT_ADDRESS_SIZE + PEER_VERSION_SIZE + PEER_NAME_SIZE + 5 * 3,
     HELLO_LIST_MAX = PEER_MEMBER_LIST_SIZE + 3,
     HELLO_BINDINGS_MAX = RAFT_MEMBERS_MAX * (2 + 6 + 2 + 16),
@@ -64,6 +64,7 @@ static void hello_pack(struct peer_hello *h, struct buf *out)
     m.protocol_min = h->protocol_min;
     m.protocol_max = h->protocol_max;
     m.empty = h->empty;
+    m.election_timeout_ms = h->election_timeout_ms;
     m.name = field_mended(h->name, sizeof h->name);
     m.uri = field_mended(h->uri, sizeof h->uri);
     m.address = field_mended(h->address, sizeof h->address);
@@ -105,6 +106,7 @@ int peer_hello_decode(const Raftd__Peer__Hello *m, const struct frame *frame, st
     h->protocol_min = (uint16_t)m->protocol_min;
     h->protocol_max = (uint16_t)m->protocol_max;
     h->empty = m->empty != 0;
+    h->election_timeout_ms = m->election_timeout_ms;
     field_copy_text(&m->name, h->name);
     field_copy_text(&m->uri, h->uri);
     field_copy_text(&m->address, h->address);

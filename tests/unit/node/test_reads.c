@@ -93,6 +93,26 @@ static void claims_never_overlap(void **state)
     rig_done(&g);
 }
 
+/* A member with a shorter election timeout may vote earlier: the lease has to end before that. */
+static void the_shortest_timeout_among_the_members_bounds_the_lease(void **state)
+{
+    (void)state;
+    struct peer_hello hello;
+    struct node_public p;
+    struct rig g;
+
+    rig_init(&g, 3, 3);
+    raft_id leader = rig_leader(&g);
+    node_hello_get(g.nodes[leader % 3 + 1], &hello);
+    assert_int_equal(hello.election_timeout_ms, 500);
+    hello.election_timeout_ms = 300;
+    node_hello(g.nodes[leader], &hello);
+    node_public_get(g.nodes[leader], g.now, &p);
+    assert_true(p.is_leader);
+    assert_in_range(p.lease_remaining_ms, 1, 240);
+    rig_done(&g);
+}
+
 static void targets_are_the_other_members(void **state)
 {
     (void)state;
@@ -148,6 +168,7 @@ int main(void)
         cmocka_unit_test(a_leader_without_its_majority_serves_nothing),
         cmocka_unit_test(after_a_pause_nothing_is_claimed),
         cmocka_unit_test(claims_never_overlap),
+        cmocka_unit_test(the_shortest_timeout_among_the_members_bounds_the_lease),
         cmocka_unit_test(targets_are_the_other_members),
         cmocka_unit_test(hellos_that_do_not_fit_are_refused_with_a_reason),
     };

@@ -98,6 +98,7 @@ static void sample_hello(struct prng *p, struct peer_hello *h)
     h->protocol_min = (uint16_t)prng_range(p, 1, 10);
     h->protocol_max = (uint16_t)prng_range(p, h->protocol_min, UINT16_MAX + 1);
     h->empty = prng_chance(p, 500000);
+    h->election_timeout_ms = (uint32_t)prng_range(p, 0, (uint64_t)UINT32_MAX + 1);
     sample_text(p, h->name, sizeof h->name);
     sample_text(p, h->uri, sizeof h->uri);
     sample_text(p, h->address, sizeof h->address);
@@ -295,6 +296,7 @@ static void assert_hello_equal(const struct peer_hello *a, const struct peer_hel
     assert_int_equal(a->protocol_min, b->protocol_min);
     assert_int_equal(a->protocol_max, b->protocol_max);
     assert_int_equal(a->empty, b->empty);
+    assert_int_equal(a->election_timeout_ms, b->election_timeout_ms);
     assert_string_equal(a->name, b->name);
     assert_string_equal(a->uri, b->uri);
     assert_string_equal(a->address, b->address);

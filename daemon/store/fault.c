@@ -1,0 +1,95 @@
+#include "store/fault.h"
+
+#include <errno.h>
+#include <lmdb.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/log.h"
+
+#define FULL_BELOW_BYTES (UINT64_C(1) << 20) /* less than this is "nothing left" */
+
+static int code_of_errno(int error, uint64_t free_bytes)
+{
+    switch (error) {
+    case ENOSPC:
+    case EDQUOT:
+        return -RD_EDISK_FULL;
+    case EIO:
+        return free_bytes < FULL_BELOW_BYTES ? -RD_EDISK_FULL : -RD_EDISK;
+    case EACCES:
+    case EPERM:
+    case EROFS:
+    case ENOENT:
+    case ENOTDIR:
+    case EISDIR:
+    case ELOOP:
+    case ENAMETOOLONG:
+    case ENOMEM: /* mmap: map_size is beyond what the system gives */
+        return -RD_ECONFIG;
+    default:
+        return -RD_EDISK;
+    }
+}
+
+int store_fault_code(int rc, uint64_t free_bytes)
+{
+    switch (rc) {
+    case MDB_MAP_FULL:
+        return -RD_EMAP_FULL;
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND:
+    case MDB_INVALID:
+    case MDB_VERSION_MISMATCH:
+    case MDB_INCOMPATIBLE:
+    case MDB_NOTFOUND:
+    case MDB_KEYEXIST:
+        return -RD_ECORRUPT;
+    default:
+        return code_of_errno(rc, free_bytes);
+    }
+}
+
+/* What this process could still write; UINT64_MAX when the file system does not say. */
+static uint64_t free_bytes_at(const char *path)
+{
+    struct statvfs fs;
+
+    if (statvfs(path, &fs) != 0) {
+        return UINT64_MAX;
+    }
+    return (uint64_t)fs.f_frsize * (geteuid() == 0 ? fs.f_bfree : fs.f_bavail);
+}
+
+static const char *advice(int code)
+{
+    switch (-code) {
+    case RD_EDISK_FULL:
+        return "free space on this file system, then start raftd again";
+    case RD_EMAP_FULL:
+        return "raise map_size in [storage], then start raftd again";
+    case RD_ECORRUPT:
+        return "check the disk; give the cluster a fresh member instead of this one "
+               "(raftctl replace-server)";
+    case RD_ECONFIG:
+        return "check data_dir and map_size in [storage], and who may use the directory";
+    default:
+        return "check the disk and the kernel log";
+    }
+}
+
+int store_fault_report(const char *what, const char *path, int rc)
+{
+    uint64_t free_bytes = free_bytes_at(path);
+    int code = store_fault_code(rc, free_bytes);
+
+    log_error("store", what, LOG_STR("path", path), LOG_STR("cause", mdb_strerror(rc)),
+              LOG_U64("free_bytes", free_bytes), LOG_ERR(code), LOG_STR("do", advice(code)));
+    return code;
+}
+
+_Noreturn void store_fault_die(const char *what, const char *path, int rc)
+{
+    _exit(err_exit_daemon(store_fault_report(what, path, rc)));
+}

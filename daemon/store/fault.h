@@ -1,0 +1,20 @@
+/* fault.h - what an error of LMDB or of a system call means for raftd, said once in the log.
+ *
+ * Threads: any. `rc` is an LMDB return code: a positive errno or a negative MDB_... code. */
+#ifndef RAFTD_STORE_FAULT_H
+#define RAFTD_STORE_FAULT_H
+
+#include <stdint.h>
+
+/* The negative RD_E... code of rc; `free_bytes` is what the file system has left. LMDB turns a
+ * write cut short by a full file system into EIO, so EIO with nothing left means full. */
+int store_fault_code(int rc, uint64_t free_bytes);
+
+/* One error line: `what` failed on `path`, the cause, what to do. Returns the code of rc. */
+int store_fault_report(const char *what, const char *path, int rc);
+
+/* The same, then the end of the process with the code's exit status: nothing that depended on the
+ * operation can leave any more, and nothing is tried twice. */
+_Noreturn void store_fault_die(const char *what, const char *path, int rc);
+
+#endif

@@ -1,0 +1,210 @@
+#include "store/store.h"
+
+#include "base/check.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "store/fault.h"
+#include "store/files.h"
+#include "store/rlog.h"
+#include "store/stats.h"
+#include "store/writer.h"
+
+struct store {
+    struct store_files files;
+    uint64_t stall_timeout_ms;
+    struct store_hard hard; /* as of the last batch handed over */
+    struct store_writer writer;
+    struct store_reader reader;
+    struct store_latency latency;
+    uint64_t commits;
+    uint64_t entries;
+};
+
+/* ---- Life ---- */
+
+static int open_access(struct store *s)
+{
+    const struct store_env *log = &s->files.log;
+    int rc = store_reader_open(log, s->files.dbi, &s->reader);
+
+    if (rc != 0) {
+        return store_fault_report("the log cannot be read", log->path, rc);
+    }
+    int code = store_writer_init(&s->writer, log, s->files.dbi);
+    if (code != 0) {
+        log_error("store", "the log thread cannot be prepared", LOG_ERR(code));
+        store_reader_close(&s->reader);
+    }
+    return code;
+}
+
+static void log_opened(const struct store *s, const struct store_contents *c)
+{
+    char store_text[UUID_TEXT_SIZE];
+
+    uuid_text(&c->identity.store, store_text);
+    if (c->fresh) {
+        log_notice("store", "made a new store", LOG_STR("path", s->files.dir.path),
+                   LOG_U64("node", c->identity.id), LOG_STR("store", store_text));
+    } else {
+        log_info("store", "opened", LOG_STR("path", s->files.dir.path),
+                 LOG_STR("store", store_text), LOG_U64("incarnation", c->incarnation),
+                 LOG_U64("term", c->hard.term), LOG_U64("first", c->first),
+                 LOG_U64("last", c->last));
+    }
+}
+
+int store_open(const struct store_config *config, struct store **out, struct store_info *info)
+{
+    struct store_contents c;
+    struct store *s = mem_zalloc(sizeof *s);
+
+    rd_assert(config->id != 0 && config->data_dir);
+    int code = store_files_open(config, &s->files, &c);
+    if (code != 0) {
+        mem_free(s);
+        return code;
+    }
+    code = open_access(s);
+    if (code != 0) {
+        store_files_close(&s->files);
+        mem_free(s);
+        return code;
+    }
+    s->stall_timeout_ms = config->stall_timeout_ms;
+    s->hard = c.hard;
+    log_opened(s, &c);
+    *info = (struct store_info){.store = c.identity.store,
+                                .incarnation = c.incarnation,
+                                .cluster = c.hard.cluster,
+                                .term = c.hard.term,
+                                .vote = c.hard.vote,
+                                .first = c.first,
+                                .last = c.last,
+                                .created = c.fresh};
+    *out = s;
+    return 0;
+}
+
+void store_close(struct store *s)
+{
+    store_writer_done(&s->writer);
+    store_reader_close(&s->reader);
+    store_files_close(&s->files);
+    mem_free(s);
+}
+
+/* ---- Use ---- */
+
+int store_verify(struct store *s, store_entry_cb *cb, store_progress_cb *progress, void *arg)
+{
+    return store_rlog_verify(&s->reader, s->hard.term, cb, progress, arg);
+}
+
+int store_start(struct store *s)
+{
+    int code = store_writer_start(&s->writer);
+
+    if (code != 0) {
+        log_error("store", "the log thread cannot be started", LOG_ERR(code));
+    }
+    return code;
+}
+
+int store_event_fd(const struct store *s)
+{
+    return s->writer.event_fd;
+}
+
+/* What must never reach the disk, whoever asks: it would break a promise of this node. */
+static void check_batch(const struct store_hard *saved, const struct store_batch *batch)
+{
+    rd_assert(batch->seq != 0);
+    if (batch->hard_set) {
+        rd_assert(batch->term >= saved->term);
+        rd_assert(batch->term > saved->term || saved->vote == 0 || batch->vote == saved->vote);
+    }
+    if (batch->first == 0) {
+        rd_assert(batch->entries_count == 0);
+    } else {
+        rd_assert(batch->entries_count > 0);
+        rd_assert(batch->entries[batch->entries_count - 1].term <=
+                  (batch->hard_set ? batch->term : saved->term));
+    }
+}
+
+void store_submit(struct store *s, const struct store_batch *batch)
+{
+    check_batch(&s->hard, batch);
+    if (batch->hard_set) {
+        s->hard = (struct store_hard){batch->cluster, batch->term, batch->vote};
+    }
+    store_writer_submit(&s->writer, batch);
+}
+
+int store_completed(struct store *s, uint64_t *seq)
+{
+    struct store_result result;
+
+    if (!store_writer_take(&s->writer, &result)) {
+        *seq = 0;
+        return 0;
+    }
+    if (result.code != 0) {
+        return result.code;
+    }
+    store_latency_add(&s->latency, result.commit_us);
+    s->commits++;
+    s->entries += result.entries_count;
+    *seq = result.seq;
+    return 0;
+}
+
+uint32_t store_load(void *arg, raft_index first, uint32_t count_max, uint64_t bytes_max,
+                    struct raft_entry *out)
+{
+    struct store *s = arg;
+
+    rd_assert(first != 0 && count_max != 0);
+    return store_rlog_load(&s->reader, first, count_max, bytes_max, out);
+}
+
+static uint64_t log_bytes(struct store *s)
+{
+    uint64_t bytes = 0;
+
+    if (store_reader_begin(&s->reader) == 0) {
+        bytes = store_env_bytes(s->reader.txn, s->files.log.named) +
+                store_env_bytes(s->reader.txn, s->files.dbi);
+        store_reader_end(&s->reader);
+    }
+    return bytes;
+}
+
+static uint64_t state_bytes(struct store *s)
+{
+    MDB_txn *txn;
+    uint64_t bytes = 0;
+
+    if (mdb_txn_begin(s->files.state.mdb, NULL, MDB_RDONLY, &txn) == 0) {
+        bytes = store_env_bytes(txn, s->files.state.named);
+        mdb_txn_abort(txn);
+    }
+    return bytes;
+}
+
+void store_stats_get(struct store *s, struct store_stats *out)
+{
+    uint64_t outstanding_ms = store_writer_outstanding_ms(&s->writer);
+
+    *out = (struct store_stats){
+        .outstanding_ms = outstanding_ms,
+        .stalled = store_is_stalled(outstanding_ms, s->stall_timeout_ms),
+        .commit_p50_us = store_latency_percentile(&s->latency, 50),
+        .commit_p99_us = store_latency_percentile(&s->latency, 99),
+        .log_bytes = log_bytes(s),
+        .state_bytes = state_bytes(s),
+        .commits = s->commits,
+        .entries = s->entries,
+    };
+}

@@ -1,0 +1,115 @@
+/* Tests of fault.h. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <lmdb.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "fixture.h"
+#include "store/fault.h"
+
+#define PLENTY (1024ULL * 1024 * 1024)
+
+static void codes_of_system_calls(void **state)
+{
+    (void)state;
+    assert_int_equal(store_fault_code(ENOSPC, PLENTY), -RD_EDISK_FULL);
+    assert_int_equal(store_fault_code(EDQUOT, PLENTY), -RD_EDISK_FULL);
+    assert_int_equal(store_fault_code(EFBIG, PLENTY), -RD_EDISK);
+    assert_int_equal(store_fault_code(EINVAL, PLENTY), -RD_EDISK);
+    assert_int_equal(store_fault_code(EACCES, PLENTY), -RD_ECONFIG);
+    assert_int_equal(store_fault_code(EROFS, PLENTY), -RD_ECONFIG);
+    assert_int_equal(store_fault_code(ENOTDIR, PLENTY), -RD_ECONFIG);
+    assert_int_equal(store_fault_code(ENOMEM, PLENTY), -RD_ECONFIG);
+}
+
+/* A write cut short by a full file system comes out of LMDB as EIO. */
+static void eio_means_full_only_without_space(void **state)
+{
+    (void)state;
+    assert_int_equal(store_fault_code(EIO, 0), -RD_EDISK_FULL);
+    assert_int_equal(store_fault_code(EIO, 1024 * 1024 - 1), -RD_EDISK_FULL);
+    assert_int_equal(store_fault_code(EIO, 1024 * 1024), -RD_EDISK);
+    assert_int_equal(store_fault_code(EIO, UINT64_MAX), -RD_EDISK);
+}
+
+static void codes_of_lmdb(void **state)
+{
+    static const int corrupt[] = {MDB_CORRUPTED,        MDB_PAGE_NOTFOUND, MDB_INVALID,
+                                  MDB_VERSION_MISMATCH, MDB_INCOMPATIBLE,  MDB_NOTFOUND,
+                                  MDB_KEYEXIST};
+    (void)state;
+    for (size_t i = 0; i < sizeof corrupt / sizeof corrupt[0]; i++) {
+        assert_int_equal(store_fault_code(corrupt[i], PLENTY), -RD_ECORRUPT);
+    }
+    assert_int_equal(store_fault_code(MDB_MAP_FULL, 0), -RD_EMAP_FULL);
+    assert_int_equal(store_fault_code(MDB_PANIC, PLENTY), -RD_EDISK);
+    assert_int_equal(store_fault_code(MDB_TXN_FULL, PLENTY), -RD_EDISK);
+}
+
+static void report_says_what_where_why_and_what_to_do(void **state)
+{
+    static const struct {
+        int rc;
+        int code;
+        const char *advice;
+    } cases[] = {{ENOSPC, -RD_EDISK_FULL, "free space"},
+                 {MDB_MAP_FULL, -RD_EMAP_FULL, "raise map_size"},
+                 {MDB_CORRUPTED, -RD_ECORRUPT, "replace-server"},
+                 {EACCES, -RD_ECONFIG, "data_dir"},
+                 {EFBIG, -RD_EDISK, "kernel log"}};
+    const char *dir = *state;
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        fixture_capture_begin();
+        int code = store_fault_report("the thing broke", dir, cases[i].rc);
+        const char *text = fixture_capture_end();
+        assert_int_equal(code, cases[i].code);
+        assert_non_null(strstr(text, "the thing broke"));
+        assert_non_null(strstr(text, dir));
+        assert_non_null(strstr(text, mdb_strerror(cases[i].rc)));
+        assert_non_null(strstr(text, cases[i].advice));
+        assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1); /* one line */
+    }
+}
+
+static void die(void *arg)
+{
+    const int *rc = arg;
+
+    store_fault_die("the end", "/nowhere", *rc);
+}
+
+static void die_ends_with_the_contract_status(void **state)
+{
+    int rcs[] = {ENOSPC, EFBIG, MDB_CORRUPTED};
+    int statuses[] = {RD_EXIT_DISK_FULL, RD_EXIT_IO, RD_EXIT_DATA};
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        fixture_capture_begin();
+        int status = fixture_child(die, &rcs[i]);
+        const char *text = fixture_capture_end();
+        assert_int_equal(status, statuses[i]);
+        assert_non_null(strstr(text, "the end"));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(codes_of_system_calls),
+        cmocka_unit_test(eio_means_full_only_without_space),
+        cmocka_unit_test(codes_of_lmdb),
+        cmocka_unit_test_setup_teardown(report_says_what_where_why_and_what_to_do, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test(die_ends_with_the_contract_status),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
