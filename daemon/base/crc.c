@@ -5,24 +5,17 @@
 
 /* For processors without the instruction: four bits at a time, in a table small enough to be read
  * here. Reflected polynomial 0x82f63b78; row n is n shifted out through it. */
-static uint32_t crc_bytes[256];
-
-/* Before main(), so that no two threads ever see it half filled. */
-__attribute__((constructor)) static void crc_fill(void)
-{
-    for (uint32_t i = 0; i < 256; i++) {
-        uint32_t c = i;
-        for (int bit = 0; bit < 8; bit++) {
-            c = (c & 1) ? (c >> 1) ^ CRC32C_POLYNOMIAL : c >> 1;
-        }
-        crc_bytes[i] = c;
-    }
-}
-
 static uint32_t crc_table(uint32_t crc, const uint8_t *p, size_t size)
 {
+    static const uint32_t table[16] = {0x00000000U, 0x105ec76fU, 0x20bd8edeU, 0x30e349b1U,
+                                       0x417b1dbcU, 0x5125dad3U, 0x61c69362U, 0x7198540dU,
+                                       0x82f63b78U, 0x92a8fc17U, 0xa24bb5a6U, 0xb21572c9U,
+                                       0xc38d26c4U, 0xd3d3e1abU, 0xe330a81aU, 0xf36e6f75U};
+
     while (size--) {
-        crc = crc_bytes[(crc ^ *p++) & 0xff] ^ (crc >> 8);
+        crc ^= *p++;
+        crc = (crc >> 4) ^ table[crc & 15];
+        crc = (crc >> 4) ^ table[crc & 15];
     }
     return crc;
 }

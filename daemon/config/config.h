@@ -1,6 +1,6 @@
 /* config.h - raftd.conf: one option table, strict parsing, every error with file:line.
  *
- * Threads: loop thread, at start. Ownership: the caller owns struct config until config_done(). */
+ * Threads: loop thread (at start, at a reload). Ownership: struct config is plain data. */
 #ifndef RAFTD_CONFIG_CONFIG_H
 #define RAFTD_CONFIG_CONFIG_H
 
@@ -52,8 +52,11 @@ struct config {
 #define CONFIG_DEFAULT_PATH "/etc/raftd/raftd.conf"
 
 /* Read `path`, then the overrides ("section.key=value", in order), then check the whole. Every
- * error goes to `errors` as "file:line: message\n" (overrides: "-o section.key=value: message"),
- * each with what to do. 0, or -RD_ECONFIG when there was any; `out` is then untouched. */
+ * error goes to `errors` as "file:line: message\n" (line 0: the file as a whole; overrides:
+ * "-o section.key=value: message"), each with what to do. An override replaces the value of the
+ * file, or adds one to a repeatable key, whose first value anywhere replaces the default; an empty
+ * one takes away those before it. 0, or -RD_ECONFIG when there was any error; `out` is then
+ * untouched. */
 int config_load(const char *path, const char *const *overrides, uint32_t overrides_count,
                 struct config *out, struct buf *errors);
 
