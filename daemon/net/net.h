@@ -1,14 +1,15 @@
 /* net.h - links to the other members: listen, dial, hello, frames.
  *
  * Each node keeps one dialled connection to every target and sends only on it; what it receives
- * comes in on connections the others dialled (both directions exchange hellos). So there is no tie
- * to break, and each side's back-off is its own.
+ * comes in on connections the others dialled. So there is no tie to break, and each side's back-off
+ * is its own. Who dials says hello first; the answer is a hello, which tells that ours is accepted,
+ * or a refusal with its reason. A stranger who says nothing hears nothing.
  *
  * Threads:   loop thread only.
  * Limits:    64 inbound connections without an accepted hello, hello <= 4 KiB within 3 s, frames
  *            <= 8 MiB, bounded send queue per peer (what does not fit is dropped: Raft sends it
- * again). Callbacks: run inside the event loop; they queue and return. They never call net_close().
- */
+ *            again).
+ * Callbacks: run inside the event loop; they queue and return. They never call net_close(). */
 #ifndef RAFTD_NET_NET_H
 #define RAFTD_NET_NET_H
 
@@ -28,7 +29,9 @@ struct net_ops {
     void (*hello)(void *arg, const struct peer_hello *hello);
     /* One message; what it owns is moved. */
     void (*message)(void *arg, raft_id from, struct peer_msg *msg);
-    /* Our sending link to this peer went down, or messages were dropped from its queue. */
+    /* Our sending link to this peer went down, or messages were dropped from its queue. Several
+     * such events may be one call. Never from inside net_send(), net_flush() or another call of
+     * ours: the loop is woken and calls it. Not for a target that was taken away. */
     void (*link_down)(void *arg, raft_id peer);
 };
 
@@ -46,7 +49,8 @@ int net_open(struct event_base *base, const struct net_config *config, const str
              struct net **out);
 void net_close(struct net *n);
 
-/* Our own hello; sent on every live connection at once when it differs from the last. Copied. */
+/* Our own hello; sent on every live connection at once when it differs from the last. Copied.
+ * Nobody is let in and nobody is dialled before the first one. */
 void net_set_hello(struct net *n, const struct peer_hello *hello);
 
 /* Keep links to exactly these. Copied. */
@@ -70,5 +74,7 @@ struct net_stats {
     uint32_t inbound, outbound;
 };
 void net_stats_get(const struct net *n, struct net_stats *out);
+/* The port we listen on (config->listen.port 0: the system chose it). */
+uint16_t net_port(const struct net *n);
 
 #endif

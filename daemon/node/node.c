@@ -227,6 +227,24 @@ void node_link_down(struct node *n, raft_id peer)
     node_step(n, &(struct raft_event){.type = RAFT_EV_LINK_DOWN, .peer = peer});
 }
 
+/* What waited for the disk leaves, unless a new term came meanwhile: entries it acknowledges may
+ * have been replaced before they were written. */
+static void release_parked(struct node *n)
+{
+    struct raft_view view;
+
+    raft_view_get(n->raft, &view);
+    for (uint32_t i = 0; i < n->parked.count; i++) {
+        struct node_send *s = &n->parked.items[i];
+        if (s->msg.type == PEER_RAFT && s->msg.raft.term < view.term) {
+            peer_msg_done(&s->msg);
+        } else {
+            *node_send_new(n, s->to) = s->msg;
+        }
+    }
+    n->parked.count = 0;
+}
+
 void node_persisted(struct node *n, uint64_t batch_seq)
 {
     const struct raft_save *save = &n->batch.save;
@@ -238,10 +256,7 @@ void node_persisted(struct node *n, uint64_t batch_seq)
                                              .term = save->term,
                                              .vote = save->vote}};
     n->batch_in_flight = false;
-    for (uint32_t i = 0; i < n->parked.count; i++) {
-        *node_send_new(n, n->parked.items[i].to) = n->parked.items[i].msg;
-    }
-    n->parked.count = 0;
+    release_parked(n);
     raft_save_done(&n->batch.save);
     node_step(n, &event);
 }

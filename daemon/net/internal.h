@@ -1,0 +1,123 @@
+/* internal.h - what the files of this room share. Not for other rooms.
+ *
+ * net.c keeps the tables, link.c dials, inbound.c answers; both carry their frames on conn.c.
+ * Threads: loop thread only. */
+#ifndef RAFTD_NET_INTERNAL_H
+#define RAFTD_NET_INTERNAL_H
+
+#include <event2/event_struct.h>
+
+#include "base/prng.h"
+#include "net/conn.h"
+#include "net/hush.h"
+#include "net/listener.h"
+#include "net/net.h"
+#include "net/resolver.h"
+
+enum {
+    NET_HELLO_MS = 3000,   /* for a peer to say, or answer, hello */
+    NET_CONNECT_MS = 3000, /* per address */
+    NET_RESOLVE_MS = 3000,
+    NET_STALE_CONNECT_MS = 100, /* a dial older than this gives way when the peer shows up */
+    NET_BACKOFF_MIN_MS = 50,
+    NET_STRANGERS_MAX = 64, /* inbound, hello not accepted yet */
+    NET_ACCEPTED_MAX = 64,  /* inbound, one per peer */
+    NET_ADDRESSES_MAX = 8,  /* of one name */
+    NET_WHY_SIZE = 640,
+    NET_TROUBLE_SIZE = NET_WHY_SIZE + 32,
+};
+
+/* ---- Dialled side (link.c) ---- */
+
+enum link_state {
+    LINK_WAITING, /* for the next attempt */
+    LINK_RESOLVING,
+    LINK_CONNECTING,
+    LINK_HELLO, /* ours is sent, the answer is not here yet */
+    LINK_UP,
+};
+
+struct link {
+    TAILQ_ENTRY(link) entry; /* in net->links */
+    SLIST_ENTRY(link) dead;  /* in net->dead_links */
+    struct net *net;
+    raft_id id;
+    char address[RAFT_ADDRESS_SIZE];
+    struct host_port name;
+    bool name_valid;
+    enum link_state state;
+    mono_ms since;                    /* in this state */
+    struct event timer;               /* WAITING: the next attempt; RESOLVING: its end */
+    struct conn *conn;                /* CONNECTING, HELLO, UP */
+    struct resolver_request *request; /* RESOLVING */
+    struct sockaddr_storage addresses[NET_ADDRESSES_MAX];
+    socklen_t sizes[NET_ADDRESSES_MAX];
+    uint32_t addresses_count, addresses_next;
+    uint32_t backoff_ms;    /* the next wait, before jitter */
+    uint32_t tries;         /* since the link was up */
+    uint64_t incarnation;   /* of the peer's process on this link */
+    bool told_down;         /* the log's last word is that there is no link */
+    bool refused;           /* the last attempt ended so; another hello may fare better */
+    bool report_down;       /* net_ops.link_down is owed */
+    char why[NET_WHY_SIZE]; /* there is no link; "" while it is up */
+};
+
+struct link *link_new(struct net *n, const struct node_target *target);
+/* Dial now, unless it cannot be helped by that. Called when there is a hello to send. */
+void link_dial(struct link *l);
+/* The peer's process `incarnation` has just said hello to us, so it can be reached: do not wait,
+ * and do not trust a link to an earlier process. */
+void link_poke(struct link *l, uint64_t incarnation);
+/* Our hello changed: send it; if the last one was refused, try this one. */
+void link_send_hello(struct link *l);
+void link_close(struct link *l); /* freed by net_reap() */
+/* net_ops.link_down() is owed: it is called from the loop, at once. */
+void link_owe_report(struct link *l);
+
+/* ---- Accepted side (inbound.c) ---- */
+
+struct inbound {
+    TAILQ_ENTRY(inbound) entry; /* in net->strangers or net->accepted */
+    SLIST_ENTRY(inbound) dead;  /* in net->dead_inbound */
+    struct net *net;
+    struct conn *conn; /* NULL: over */
+    raft_id id;        /* 0: a stranger */
+};
+TAILQ_HEAD(inbound_list, inbound);
+
+void inbound_new(struct net *n, int fd, const struct sockaddr *from);
+void inbound_send_hello(struct inbound *in); /* our hello changed */
+void inbound_close(struct inbound *in);      /* freed by net_reap() */
+
+/* ---- Tables (net.c) ---- */
+
+struct net {
+    struct event_base *base;
+    struct net_config config;
+    struct net_ops ops;
+    struct net_stats stats;
+    struct conn_env conns;
+    struct listener *listener;
+    struct resolver *resolver;
+    struct prng prng; /* jitter */
+    struct hush hush;
+    struct buf hello; /* encoded; empty before the first net_set_hello() */
+    TAILQ_HEAD(link_list, link) links;
+    SLIST_HEAD(link_dead, link) dead_links;
+    struct inbound_list strangers, accepted; /* oldest first */
+    uint32_t strangers_count, accepted_count;
+    SLIST_HEAD(inbound_dead, inbound) dead_inbound;
+    struct event reports; /* runs the link_down() that are owed */
+    char *trouble;        /* what net_trouble() answered, NET_TROUBLE_SIZE */
+};
+
+struct link *net_link(const struct net *n, raft_id id); /* NULL: no such target */
+/* Queue our hello on a connection. False: the peer reads so little that it is pointless. */
+bool net_put_hello(struct net *n, struct conn *c);
+/* Tell the peer why, log it, and let the connection drain; its owner forgets it. */
+void net_refuse(struct net *n, struct conn *c, raft_id id, int code, const char *why);
+/* One line about a peer (id 0: known by its address only), at most once a minute per code. */
+void net_log_peer(struct net *n, const char *message, raft_id id, const struct conn *c, int code,
+                  const char *why);
+
+#endif

@@ -1,0 +1,196 @@
+#include "net/listener.h"
+
+#include <errno.h>
+#include <event2/event_struct.h>
+#include <event2/util.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "net/socket.h"
+
+enum {
+    LISTENER_BACKLOG = 128,
+    LISTENER_ACCEPTS_MAX = 64, /* per turn, so that a flood of strangers does not hold the loop */
+    LISTENER_REST_MS = 250,
+};
+
+struct listener {
+    int fd;
+    bool exhausted; /* the line about it is written */
+    struct event readable;
+    struct event rested;
+    listener_cb *cb;
+    void *arg;
+};
+
+/* Give up for a while: the kernel keeps the connection in the backlog and would report it for
+ * ever. */
+static void listener_rest(struct listener *l, int error)
+{
+    const struct timeval rest = {.tv_usec = (suseconds_t)LISTENER_REST_MS * 1000};
+
+    if (!l->exhausted) {
+        log_error("net", "cannot accept connections: no descriptor is left, raise LimitNOFILE",
+                  LOG_STR("error", err_text(-error)), LOG_U64("retry_ms", LISTENER_REST_MS));
+        l->exhausted = true;
+    }
+    (void)event_del(&l->readable);
+    (void)event_add(&l->rested, &rest);
+}
+
+static void listener_rested(evutil_socket_t fd, short what, void *arg)
+{
+    struct listener *l = arg;
+
+    (void)fd;
+    (void)what;
+    (void)event_add(&l->readable, NULL);
+}
+
+static void listener_readable(evutil_socket_t fd, short what, void *arg)
+{
+    struct listener *l = arg;
+
+    (void)what;
+    for (int i = 0; i < LISTENER_ACCEPTS_MAX; i++) {
+        struct sockaddr_storage from;
+        socklen_t size = sizeof from;
+        int accepted = accept4(fd, (struct sockaddr *)&from, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (accepted >= 0) {
+            if (l->exhausted) {
+                l->exhausted = false;
+                log_notice("net", "accepting connections again");
+            }
+            l->cb(l->arg, accepted, (struct sockaddr *)&from);
+        } else if (errno == EAGAIN) {
+            return;
+        } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            listener_rest(l, errno);
+            return;
+        }
+        /* Anything else concerns one connection, gone before it was taken (accept(2)). */
+    }
+}
+
+/* A listening socket on this address, or -errno. */
+static int listener_socket(const struct evutil_addrinfo *ai, uint32_t user_timeout_ms)
+{
+    const int on = 1;
+    const int off = 0;
+    int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+
+    if (fd < 0) {
+        return -errno;
+    }
+    /* [::] means every address, the IPv4 ones too, whatever the machine's default says. */
+    if (ai->ai_family == AF_INET6) {
+        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+    }
+    int err = socket_tune(fd, user_timeout_ms);
+    if (!err &&
+        (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) ||
+         bind(fd, ai->ai_addr, (socklen_t)ai->ai_addrlen) || listen(fd, LISTENER_BACKLOG))) {
+        err = -errno;
+    }
+    if (err) {
+        (void)close(fd);
+        return err;
+    }
+    return fd;
+}
+
+static int listener_resolve(const struct host_port *address, struct evutil_addrinfo **out)
+{
+    struct evutil_addrinfo hints = {.ai_family = AF_UNSPEC,
+                                    .ai_socktype = SOCK_STREAM,
+                                    .ai_protocol = IPPROTO_TCP,
+                                    .ai_flags = EVUTIL_AI_PASSIVE};
+    char port[8];
+
+    (void)snprintf(port, sizeof port, "%u", address->port);
+    int code = evutil_getaddrinfo(address->host, port, &hints, out);
+    if (code) {
+        log_error("net", "cannot listen: the host of [node] listen cannot be resolved",
+                  LOG_STR("host", address->host), LOG_STR("error", evutil_gai_strerror(code)));
+        return -RD_ECONFIG;
+    }
+    return 0;
+}
+
+static int listener_bind(const struct host_port *address, uint32_t user_timeout_ms)
+{
+    struct evutil_addrinfo *list = NULL;
+    int fd = -EADDRNOTAVAIL;
+
+    if (listener_resolve(address, &list)) {
+        return -RD_ECONFIG;
+    }
+    for (struct evutil_addrinfo *ai = list; ai && fd < 0; ai = ai->ai_next) {
+        fd = listener_socket(ai, user_timeout_ms);
+    }
+    evutil_freeaddrinfo(list);
+    if (fd < 0) {
+        log_error("net",
+                  fd == -EADDRINUSE
+                      ? "cannot listen: another process has this address, stop it or change [node] "
+                        "listen"
+                      : "cannot listen: [node] listen has to be an address of this machine",
+                  LOG_STR("host", address->host), LOG_U64("port", address->port), LOG_ERR(fd));
+        return -RD_ECONFIG;
+    }
+    return fd;
+}
+
+int listener_new(struct event_base *base, const struct host_port *address, uint32_t user_timeout_ms,
+                 listener_cb *cb, void *arg, struct listener **out)
+{
+    int fd = listener_bind(address, user_timeout_ms);
+
+    if (fd < 0) {
+        return fd;
+    }
+    struct listener *l = mem_zalloc(sizeof *l);
+    l->fd = fd;
+    l->cb = cb;
+    l->arg = arg;
+    rd_assert(!event_assign(&l->readable, base, fd, EV_READ | EV_PERSIST, listener_readable, l));
+    rd_assert(!event_assign(&l->rested, base, -1, 0, listener_rested, l));
+    *out = l;
+    return 0;
+}
+
+void listener_start(struct listener *l)
+{
+    (void)event_add(&l->readable, NULL);
+}
+
+void listener_free(struct listener *l)
+{
+    if (!l) {
+        return;
+    }
+    (void)event_del(&l->readable);
+    (void)event_del(&l->rested);
+    (void)close(l->fd);
+    mem_free(l);
+}
+
+uint16_t listener_port(const struct listener *l)
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+    } address;
+    socklen_t size = sizeof address;
+
+    memset(&address, 0, sizeof address);
+    rd_assert(getsockname(l->fd, &address.any, &size) == 0);
+    return ntohs(address.any.sa_family == AF_INET6 ? address.in6.sin6_port : address.in.sin_port);
+}

@@ -1,0 +1,27 @@
+/* listener.h - the socket members connect to.
+ *
+ * Threads:   loop thread only. Ownership: accepted descriptors (non-blocking, close-on-exec, tuned)
+ * are the callback's. Without descriptors left in the process it rests for 250 ms and says so once,
+ * instead of spinning on a connection it cannot take. */
+#ifndef RAFTD_NET_LISTENER_H
+#define RAFTD_NET_LISTENER_H
+
+#include <event2/event.h>
+#include <sys/socket.h>
+
+#include "base/units.h"
+
+struct listener;
+
+typedef void listener_cb(void *arg, int fd, const struct sockaddr *from);
+
+/* Bound and listening, but accepting nothing before listener_start(). Port 0: any free one.
+ * 0; -RD_ECONFIG after one log line. */
+int listener_new(struct event_base *base, const struct host_port *address, uint32_t user_timeout_ms,
+                 listener_cb *cb, void *arg, struct listener **out);
+void listener_start(struct listener *l);
+void listener_free(struct listener *l); /* NULL is fine */
+
+uint16_t listener_port(const struct listener *l);
+
+#endif

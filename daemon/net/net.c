@@ -1,0 +1,301 @@
+#include "net/net.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "net/internal.h"
+#include "wire/peer.h"
+
+/* ---- Shared by both sides ---- */
+
+struct link *net_link(const struct net *n, raft_id id)
+{
+    struct link *l;
+
+    TAILQ_FOREACH (l, &n->links, entry) {
+        if (l->id == id) {
+            return l;
+        }
+    }
+    return NULL;
+}
+
+bool net_put_hello(struct net *n, struct conn *c)
+{
+    return queue_put_frame(&c->out, &n->hello, n->config.queue_bytes_max);
+}
+
+void net_log_peer(struct net *n, const char *message, raft_id id, const struct conn *c, int code,
+                  const char *why)
+{
+    uint32_t suppressed;
+
+    if (hush_allows(&n->hush, hush_key(id, c->host, code), mono_now_ms(), &suppressed)) {
+        log_warning("net", message, LOG_U64("peer", id), LOG_STR("address", c->peer),
+                    LOG_STR("code", err_name(code)), LOG_STR("why", why),
+                    LOG_U64("suppressed", suppressed));
+    }
+}
+
+void net_refuse(struct net *n, struct conn *c, raft_id id, int code, const char *why)
+{
+    struct peer_refusal refusal = {.code = code};
+    struct peer_msg msg = {.type = PEER_REFUSAL, .refusal = &refusal};
+
+    (void)snprintf(refusal.why, sizeof refusal.why, "%s", why);
+    n->stats.refused_hellos++;
+    net_log_peer(n, "hello refused", id, c, code, why);
+    (void)queue_put(&c->out, &msg, n->config.queue_bytes_max);
+    conn_drain(c);
+}
+
+static void net_accepted(void *arg, int fd, const struct sockaddr *from)
+{
+    inbound_new(arg, fd, from);
+}
+
+/* Not from inside net_send() or whatever closed the link: the callee may be in the midst of its own
+ * work then. The event makes the loop come back at once. */
+static void net_report(evutil_socket_t fd, short what, void *arg)
+{
+    struct net *n = arg;
+    struct link *l;
+
+    (void)fd;
+    (void)what;
+    TAILQ_FOREACH (l, &n->links, entry) {
+        if (l->report_down) {
+            l->report_down = false;
+            n->ops.link_down(n->ops.arg, l->id);
+        }
+    }
+}
+
+/* ---- Life ---- */
+
+int net_open(struct event_base *base, const struct net_config *config, const struct net_ops *ops,
+             struct net **out)
+{
+    struct net *n = mem_zalloc(sizeof *n);
+
+    int err =
+        listener_new(base, &config->listen, config->user_timeout_ms, net_accepted, n, &n->listener);
+    if (err) {
+        mem_free(n);
+        return err;
+    }
+    n->base = base;
+    n->config = *config;
+    if (n->config.backoff_max_ms < NET_BACKOFF_MIN_MS) {
+        n->config.backoff_max_ms = NET_BACKOFF_MIN_MS;
+    }
+    n->ops = *ops;
+    conn_env_init(&n->conns, base, &n->stats);
+    n->trouble = mem_alloc(NET_TROUBLE_SIZE);
+    n->resolver = resolver_new(base, "/etc/resolv.conf", "/etc/hosts");
+    prng_seed(&n->prng, mono_now_us() ^ ((uint64_t)getpid() << 32));
+    TAILQ_INIT(&n->links);
+    SLIST_INIT(&n->dead_links);
+    TAILQ_INIT(&n->strangers);
+    TAILQ_INIT(&n->accepted);
+    SLIST_INIT(&n->dead_inbound);
+    rd_assert(!event_assign(&n->reports, base, -1, 0, net_report, n));
+    *out = n;
+    return 0;
+}
+
+static void net_close_inbound(struct inbound_list *list)
+{
+    while (!TAILQ_EMPTY(list)) {
+        inbound_close(TAILQ_FIRST(list));
+    }
+}
+
+void net_close(struct net *n)
+{
+    while (!TAILQ_EMPTY(&n->links)) {
+        link_close(TAILQ_FIRST(&n->links));
+    }
+    net_close_inbound(&n->strangers);
+    net_close_inbound(&n->accepted);
+    net_reap(n);
+    conn_env_done(&n->conns);
+    resolver_free(n->resolver);
+    listener_free(n->listener);
+    (void)event_del(&n->reports);
+    buf_done(&n->hello);
+    mem_free(n->trouble);
+    mem_free(n);
+}
+
+void net_reap(struct net *n)
+{
+    conn_env_reap(&n->conns);
+    while (!SLIST_EMPTY(&n->dead_links)) {
+        struct link *l = SLIST_FIRST(&n->dead_links);
+        SLIST_REMOVE_HEAD(&n->dead_links, dead);
+        mem_free(l);
+    }
+    while (!SLIST_EMPTY(&n->dead_inbound)) {
+        struct inbound *in = SLIST_FIRST(&n->dead_inbound);
+        SLIST_REMOVE_HEAD(&n->dead_inbound, dead);
+        mem_free(in);
+    }
+}
+
+/* ---- What the node says ---- */
+
+/* The first hello opens the doors. */
+static void net_start(struct net *n)
+{
+    struct link *l;
+
+    listener_start(n->listener);
+    TAILQ_FOREACH (l, &n->links, entry) {
+        link_dial(l);
+    }
+}
+
+static void net_hello_changed(struct net *n)
+{
+    struct link *l;
+    struct inbound *in;
+    struct inbound *next;
+
+    TAILQ_FOREACH (l, &n->links, entry) {
+        link_send_hello(l);
+    }
+    for (in = TAILQ_FIRST(&n->accepted); in; in = next) {
+        next = TAILQ_NEXT(in, entry); /* it may close */
+        inbound_send_hello(in);
+    }
+}
+
+/* Encode a message we have as const: the union holds plain pointers, the encoder only reads. */
+static void net_encode_hello(const struct peer_hello *hello, struct buf *out)
+{
+    struct peer_hello *copy = mem_dup(hello, sizeof *hello);
+    struct peer_msg msg = {.type = PEER_HELLO, .hello = copy};
+
+    peer_encode(&msg, out);
+    mem_free(copy);
+}
+
+void net_set_hello(struct net *n, const struct peer_hello *hello)
+{
+    struct buf encoded = BUF_INIT;
+    bool first = n->hello.size == 0;
+
+    net_encode_hello(hello, &encoded);
+    rd_assert(encoded.size <= FRAME_HELLO_MAX);
+    if (encoded.size == n->hello.size && memcmp(encoded.data, n->hello.data, encoded.size) == 0) {
+        buf_done(&encoded);
+        return;
+    }
+    buf_done(&n->hello);
+    n->hello = encoded;
+    if (first) {
+        net_start(n);
+    } else {
+        net_hello_changed(n);
+    }
+}
+
+static bool net_is_wanted(const struct link *l, const struct node_target *targets, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (targets[i].id == l->id && strcmp(targets[i].address, l->address) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void net_set_targets(struct net *n, const struct node_target *targets, uint32_t count)
+{
+    struct link *l;
+    struct link *next;
+
+    for (l = TAILQ_FIRST(&n->links); l; l = next) {
+        next = TAILQ_NEXT(l, entry);
+        if (!net_is_wanted(l, targets, count)) {
+            log_info("net", "link is not wanted any more", LOG_U64("peer", l->id),
+                     LOG_STR("address", l->address));
+            link_close(l);
+        }
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (!net_link(n, targets[i].id)) {
+            l = link_new(n, &targets[i]);
+            if (n->hello.size) {
+                link_dial(l);
+            }
+        }
+    }
+}
+
+/* ---- Sending ---- */
+
+void net_send(struct net *n, raft_id to, const struct peer_msg *msg)
+{
+    struct link *l = net_link(n, to);
+
+    if (!l || l->state != LINK_UP) {
+        return;
+    }
+    if (!queue_put(&l->conn->out, msg, n->config.queue_bytes_max)) {
+        n->stats.dropped++;
+        link_owe_report(l);
+    }
+}
+
+void net_flush(struct net *n)
+{
+    struct link *l;
+
+    TAILQ_FOREACH (l, &n->links, entry) {
+        if (l->state == LINK_UP) {
+            conn_flush(l->conn);
+        }
+    }
+}
+
+/* ---- View ---- */
+
+bool net_is_connected(const struct net *n, raft_id id)
+{
+    const struct link *l = net_link(n, id);
+
+    return l && l->state == LINK_UP;
+}
+
+const char *net_trouble(const struct net *n, raft_id id)
+{
+    const struct link *l = net_link(n, id);
+
+    if (!l) {
+        return "no link is kept to this node";
+    }
+    if (l->state == LINK_UP || l->tries < 2) {
+        return l->why;
+    }
+    (void)snprintf(n->trouble, NET_TROUBLE_SIZE, "%s, %" PRIu32 " tries", l->why, l->tries);
+    return n->trouble;
+}
+
+void net_stats_get(const struct net *n, struct net_stats *out)
+{
+    *out = n->stats;
+    out->inbound = n->accepted_count;
+}
+
+uint16_t net_port(const struct net *n)
+{
+    return listener_port(n->listener);
+}
