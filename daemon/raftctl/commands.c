@@ -1,0 +1,368 @@
+#include "raftctl/commands.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "raftctl/batch.h"
+#include "raftctl/bench.h"
+#include "raftctl/render.h"
+#include "raftctl/watch.h"
+
+#define OPTIONS(...) ((const enum option_id[]){__VA_ARGS__})
+
+/* ---- Filling requests ---- */
+
+static int fill_key(const char *key, struct admin_request *req, struct ctl_error *e)
+{
+    size_t size = strlen(key);
+
+    if (size == 0) {
+        return ctl_fail(e, -RD_EINVALID, "the key is empty; a key has 1 to %d bytes", CTL_KEY_MAX);
+    }
+    if (size > CTL_KEY_MAX) {
+        return ctl_fail(e, -RD_ETOO_LARGE, "the key has %zu bytes, the limit is %d", size,
+                        CTL_KEY_MAX);
+    }
+    req->key = blob_copy(key, size);
+    return 0;
+}
+
+static int read_stdin(struct buf *out, struct ctl_error *e)
+{
+    while (out->size <= CTL_VALUE_MAX) {
+        buf_reserve(out, 64 * 1024);
+        ssize_t n = read(STDIN_FILENO, out->data + out->size, 64 * 1024);
+        if (n == 0) {
+            return 0;
+        }
+        if (n < 0 && errno != EINTR) {
+            return ctl_fail(e, -RD_EINVALID, "cannot read the value from standard input: %s",
+                            err_text(-errno));
+        }
+        out->size += n > 0 ? (size_t)n : 0;
+    }
+    return ctl_fail(e, -RD_ETOO_LARGE,
+                    "the value on standard input has more than %d bytes, the limit", CTL_VALUE_MAX);
+}
+
+static int fill_value(const struct ctl *ctl, const char *value, struct admin_request *req,
+                      struct ctl_error *e)
+{
+    size_t size = strlen(value);
+
+    if (strcmp(value, "-") == 0) {
+        if (ctl->batch) {
+            return ctl_fail(e, -RD_EINVALID,
+                            "the value - means standard input, which holds the batch itself");
+        }
+        struct buf in = BUF_INIT;
+        int code = read_stdin(&in, e);
+        if (code == 0) {
+            req->value = blob_copy(in.data, in.size);
+        }
+        buf_done(&in);
+        return code;
+    }
+    if (size > CTL_VALUE_MAX) {
+        return ctl_fail(e, -RD_ETOO_LARGE, "the value has %zu bytes, the limit is %d", size,
+                        CTL_VALUE_MAX);
+    }
+    req->value = blob_copy(value, size);
+    return 0;
+}
+
+static int fill_conditions(const struct ctl *ctl, const struct invocation *inv,
+                           struct admin_request *req, struct ctl_error *e)
+{
+    (void)ctl;
+    (void)e;
+    req->if_revision_set = inv->set[OPT_IF_REVISION];
+    req->if_revision = inv->number[OPT_IF_REVISION];
+    req->fence_set = inv->set[OPT_FENCE];
+    req->fence = inv->number[OPT_FENCE];
+    req->stale = inv->set[OPT_STALE];
+    req->limit = inv->number[OPT_LIMIT];
+    return 0;
+}
+
+static int fill_put(const struct ctl *ctl, const struct invocation *inv, struct admin_request *req,
+                    struct ctl_error *e)
+{
+    int code = fill_key(inv->args[0], req, e);
+
+    if (code == 0) {
+        code = fill_value(ctl, inv->args[1], req, e);
+    }
+    return code ? code : fill_conditions(ctl, inv, req, e);
+}
+
+static int fill_with_key(const struct ctl *ctl, const struct invocation *inv,
+                         struct admin_request *req, struct ctl_error *e)
+{
+    int code = fill_key(inv->args[0], req, e);
+
+    return code ? code : fill_conditions(ctl, inv, req, e);
+}
+
+static int fill_list(const struct ctl *ctl, const struct invocation *inv, struct admin_request *req,
+                     struct ctl_error *e)
+{
+    int code = inv->args_count && inv->args[0][0] ? fill_key(inv->args[0], req, e) : 0;
+
+    return code ? code : fill_conditions(ctl, inv, req, e);
+}
+
+static int fill_log_level(const struct ctl *ctl, const struct invocation *inv,
+                          struct admin_request *req, struct ctl_error *e)
+{
+    enum log_level level;
+
+    (void)ctl;
+    if (!log_level_by_name(inv->args[0], &level)) {
+        return ctl_fail(e, -RD_EUSAGE, "'%s' is not one of: error, warning, notice, info, debug",
+                        inv->args[0]);
+    }
+    memcpy(req->text, inv->args[0], strlen(inv->args[0]) + 1); /* as short as the known names */
+    return 0;
+}
+
+/* ---- What an answer means for the exit status ---- */
+
+static int judge_leader(const json_t *answer, struct ctl_error *e)
+{
+    if (json_is_object(json_object_get(answer, "leader"))) {
+        return 0;
+    }
+    return ctl_fail(e, -RD_ENO_LEADER, "no leader is known");
+}
+
+static int judge_is_leader(const json_t *answer, struct ctl_error *e)
+{
+    (void)e;
+    return json_is_true(json_object_get(answer, "is_leader")) ? 0 : 1;
+}
+
+/* ---- The table ---- */
+
+const struct command command_table[] = {
+    {.name = "status",
+     .args = "",
+     .options = OPTIONS(OPT_END),
+     .required = OPT_END,
+     .in_batch = true,
+     .help = "this node and the cluster as it sees them",
+     .details = "Works without a leader. The first lines say how the cluster is and why, then "
+                "follows a table of its members; a * marks the node that answers.",
+     .render = render_status},
+    {.name = "members",
+     .args = "",
+     .options = OPTIONS(OPT_END),
+     .required = OPT_END,
+     .in_batch = true,
+     .help = "the committed membership",
+     .details = "The servers the cluster has agreed on, and whether a change is pending.",
+     .render = render_members},
+    {.name = "leader",
+     .args = "",
+     .options = OPTIONS(OPT_END),
+     .required = OPT_END,
+     .in_batch = true,
+     .help = "who leads",
+     .details = "Exit status 4 when no leader is known.",
+     .render = render_leader,
+     .judge = judge_leader},
+    {.name = "is-leader",
+     .args = "",
+     .options = OPTIONS(OPT_END),
+     .required = OPT_END,
+     .in_batch = true,
+     .help = "does this node lead: yes (exit 0) or no (exit 1)",
+     .details = "Yes only if this node may act as leader now: its lease holds.",
+     .render = render_is_leader,
+     .judge = judge_is_leader},
+    {.name = "wait",
+     .args = "",
+     .options = OPTIONS(OPT_FOR, OPT_END),
+     .required = OPT_FOR,
+     .help = "block until something holds, at most --timeout",
+     .details = "Exit status 5 when it does not hold in time. caught-up compares with what the "
+                "cluster had committed when the wait began.",
+     .run = wait_run},
+    {.name = "watch",
+     .args = "",
+     .options = OPTIONS(OPT_END),
+     .required = OPT_END,
+     .help = "the current state, then every change, until interrupted",
+     .details = "One line each. Interrupt it with ^C.",
+     .run = watch_run},
+    {.name = "bootstrap",
+     .args = "",
+     .options = OPTIONS(OPT_END),
+     .required = OPT_END,
+     .needs = NEEDS_OPERATOR,
+     .writes = true,
+     .in_batch = true,
+     .help = "make an unconfigured node a cluster of one voter",
+     .details = "Only for the first node of a new cluster that was not given a member list. Other "
+                "nodes are added to it, never bootstrapped.",
+     .render = render_bootstrap},
+    {.name = "put",
+     .args = "KEY VALUE",
+     .args_min = 2,
+     .args_max = 2,
+     .options = OPTIONS(OPT_IF_REVISION, OPT_FENCE, OPT_END),
+     .required = OPT_END,
+     .needs = NEEDS_OPERATOR,
+     .writes = true,
+     .in_batch = true,
+     .help = "store a value; VALUE - reads standard input",
+     .details = "Keys have 1 to 480 bytes, values at most 1 MiB. Write -- before a value that "
+                "begins with -.",
+     .fill = fill_put,
+     .render = render_put},
+    {.name = "get",
+     .args = "KEY",
+     .args_min = 1,
+     .args_max = 1,
+     .options = OPTIONS(OPT_STALE, OPT_END),
+     .required = OPT_END,
+     .needs = NEEDS_OPERATOR,
+     .in_batch = true,
+     .help = "print a value; exit 7 if the key is absent",
+     .details = "Prints the bytes as they were stored; a newline is added on a terminal only.",
+     .fill = fill_with_key,
+     .render = render_get},
+    {.name = "del",
+     .args = "KEY",
+     .args_min = 1,
+     .args_max = 1,
+     .options = OPTIONS(OPT_IF_REVISION, OPT_END),
+     .required = OPT_END,
+     .needs = NEEDS_OPERATOR,
+     .writes = true,
+     .in_batch = true,
+     .help = "delete a key; an absent one is no error",
+     .details = "Says how many keys it deleted: 1, or 0 when there was none.",
+     .fill = fill_with_key,
+     .render = render_del},
+    {.name = "list",
+     .args = "[PREFIX]",
+     .args_max = 1,
+     .options = OPTIONS(OPT_LIMIT, OPT_STALE, OPT_END),
+     .required = OPT_END,
+     .needs = NEEDS_OPERATOR,
+     .in_batch = true,
+     .help = "keys and values in key order",
+     .details = "One line per key: the key, a tab, the value. Control characters, backslashes and "
+                "bytes that are not UTF-8 are shown as \\n, \\t, \\\\ or \\xHH.",
+     .fill = fill_list,
+     .render = render_list},
+    {.name = "batch",
+     .args = "",
+     .options = OPTIONS(OPT_END),
+     .required = OPT_END,
+     .help = "commands from standard input, one per line, one JSON line each",
+     .details = "Words are split as in a POSIX shell (quotes and backslash, # comments, no "
+                "expansion). Each line is answered before the next is read, over one connection, "
+                "errors included; it never stops at an error. Exit status 0 when every line was "
+                "answered, 3 when raftd was lost on the way.",
+     .run = batch_run},
+    {.name = "log-level",
+     .args = "LEVEL",
+     .args_min = 1,
+     .args_max = 1,
+     .options = OPTIONS(OPT_END),
+     .required = OPT_END,
+     .needs = NEEDS_OPERATOR,
+     .in_batch = true,
+     .help = "what this node logs, until it restarts",
+     .details = "LEVEL is one of error, warning, notice, info, debug.",
+     .fill = fill_log_level,
+     .render = render_log_level},
+    {.name = "reload",
+     .args = "",
+     .options = OPTIONS(OPT_END),
+     .required = OPT_END,
+     .needs = NEEDS_OPERATOR,
+     .in_batch = true,
+     .help = "read raftd.conf again",
+     .details = "Takes over what can change at run time; a file with errors changes nothing.",
+     .render = render_reload},
+    {.name = "bench",
+     .args = "",
+     .options =
+         OPTIONS(OPT_CLIENTS, OPT_CONNECTIONS, OPT_SIZE, OPT_DURATION, OPT_OP, OPT_KEEP, OPT_END),
+     .required = OPT_END,
+     .needs = NEEDS_OPERATOR,
+     .help = "measure this cluster under load",
+     .details = "Each client has one request open at a time and sends the next when it is "
+                "answered. The load is spread over 1,000 keys under bench/ (fewer when the "
+                "values are large), deleted afterwards unless --keep. ^C ends the run early.",
+     .run = bench_run},
+    {.name = "help",
+     .args = "[COMMAND]",
+     .args_max = 1,
+     .options = OPTIONS(OPT_END),
+     .required = OPT_END,
+     .help = "about raftctl, or about one command",
+     .details = "The same as raftctl COMMAND --help.",
+     .run = help_run},
+};
+const uint32_t command_count = sizeof command_table / sizeof command_table[0];
+
+const struct command *command_find(const char *name)
+{
+    for (uint32_t i = 0; i < command_count; i++) {
+        if (strcmp(command_table[i].name, name) == 0) {
+            return &command_table[i];
+        }
+    }
+    return NULL;
+}
+
+/* ---- Near misses ---- */
+
+enum { NAME_MAX_SIZE = 20, SLIPS_MAX = 2 };
+
+/* Levenshtein distance of short words. */
+static uint32_t distance(const char *a, const char *b)
+{
+    uint32_t row[NAME_MAX_SIZE + 1];
+    uint32_t b_size = (uint32_t)strlen(b);
+
+    for (uint32_t j = 0; j <= b_size; j++) {
+        row[j] = j;
+    }
+    for (uint32_t i = 0; a[i]; i++) {
+        uint32_t diagonal = row[0];
+        row[0] = i + 1;
+        for (uint32_t j = 0; j < b_size; j++) {
+            uint32_t best = diagonal + (a[i] != b[j]);
+            diagonal = row[j + 1];
+            best = best < row[j] + 1 ? best : row[j] + 1;
+            row[j + 1] = best < diagonal + 1 ? best : diagonal + 1;
+        }
+    }
+    return row[b_size];
+}
+
+const char *command_nearest(const char *name)
+{
+    const char *nearest = NULL;
+    uint32_t least = SLIPS_MAX + 1;
+
+    if (strlen(name) < 3 || strlen(name) > NAME_MAX_SIZE) {
+        return NULL;
+    }
+    for (uint32_t i = 0; i < command_count; i++) {
+        uint32_t d = distance(name, command_table[i].name);
+        if (d < least) {
+            least = d;
+            nearest = command_table[i].name;
+        }
+    }
+    return nearest;
+}

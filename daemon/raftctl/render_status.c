@@ -1,0 +1,402 @@
+/* The views of the cluster: status, members, leader, watch. */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "raftctl/render.h"
+
+#define NONE UINT64_MAX
+
+static const char *text_or_dash(const json_t *object, const char *key)
+{
+    const char *text = render_text(object, key);
+
+    return text && text[0] ? text : "-";
+}
+
+static void number_cell(struct table *t, const json_t *object, const char *key)
+{
+    uint64_t v = render_number(object, key, NONE);
+
+    if (v == NONE) {
+        table_cell(t, "-");
+    } else {
+        table_cell(t, "%" PRIu64, v);
+    }
+}
+
+/* ---- Health: one word, and why ---- */
+
+struct health_facts {
+    const char *state, *reason, *disk;
+    bool leader_known;
+    uint64_t voters, need, reachable; /* NONE: not told */
+};
+
+static void facts_get(const json_t *status, struct health_facts *f)
+{
+    const json_t *quorum = json_object_get(status, "quorum");
+
+    f->state = text_or_dash(status, "state");
+    f->reason = render_text(status, "reason");
+    f->disk = render_text(json_object_get(status, "disk"), "state");
+    f->leader_known = json_is_object(json_object_get(status, "leader"));
+    f->voters = render_number(quorum, "voters", NONE);
+    f->need = render_number(quorum, "need", NONE);
+    f->reachable = render_number(quorum, "reachable", NONE);
+}
+
+static void put_reason(struct buf *out, const char *before, const char *reason)
+{
+    if (reason && reason[0]) {
+        buf_put_str(out, before);
+        render_safe(out, reason);
+    }
+}
+
+static bool is_outside(const char *state)
+{
+    return strcmp(state, "unconfigured") == 0 || strcmp(state, "forming") == 0 ||
+           strcmp(state, "joining") == 0 || strcmp(state, "removed") == 0;
+}
+
+static const char *outside_text(const char *state)
+{
+    if (strcmp(state, "unconfigured") == 0) {
+        return "this node is in no cluster yet";
+    }
+    if (strcmp(state, "forming") == 0) {
+        return "a new cluster waits for its members";
+    }
+    if (strcmp(state, "joining") == 0) {
+        return "this node waits to be told the membership";
+    }
+    return "this node is no longer a member";
+}
+
+static void put_leaderless(const struct health_facts *f, struct buf *out)
+{
+    if (f->reachable != NONE && f->need != NONE && f->reachable >= f->need) {
+        buf_printf(out, "NO LEADER: %" PRIu64 " of %" PRIu64 " voters reachable, electing",
+                   f->reachable, f->voters);
+        put_reason(out, "; ", f->reason);
+        return;
+    }
+    buf_put_str(out, "NO QUORUM: ");
+    if (f->reachable != NONE && f->need != NONE) {
+        buf_printf(out, "%" PRIu64 " of %" PRIu64 " voters reachable, %" PRIu64 " needed",
+                   f->reachable, f->voters, f->need);
+        put_reason(out, "; ", f->reason);
+    } else {
+        render_safe(out, f->reason && f->reason[0] ? f->reason : "no leader is known");
+    }
+}
+
+static void put_led(const struct health_facts *f, struct buf *out)
+{
+    bool disk_ok = !f->disk || strcmp(f->disk, "ok") == 0;
+    bool counted = f->reachable != NONE && f->voters != NONE && f->need != NONE;
+    const char *before = "degraded: ";
+
+    if (counted && f->reachable < f->need) {
+        put_leaderless(f, out);
+        return;
+    }
+    if (counted && f->reachable < f->voters) {
+        uint64_t tolerates = f->reachable - f->need;
+        buf_printf(out,
+                   "%s%" PRIu64 " of %" PRIu64 " voters reachable, tolerates %" PRIu64 " failure%s",
+                   before, f->reachable, f->voters, tolerates, tolerates == 1 ? "" : "s");
+        before = "; ";
+    }
+    if (!disk_ok) {
+        buf_printf(out, "%sthe disk of this node is ", before);
+        render_safe(out, f->disk);
+        before = "; ";
+    }
+    if (f->reason && f->reason[0]) {
+        put_reason(out, before, f->reason);
+        before = "; ";
+    }
+    if (strcmp(before, "; ") != 0) {
+        buf_put_str(out,
+                    counted ? "healthy" : "led (which voters are reachable, the leader knows)");
+    }
+}
+
+static void put_health(const json_t *status, struct buf *out)
+{
+    struct health_facts f;
+
+    facts_get(status, &f);
+    buf_put_str(out, "health    ");
+    if (is_outside(f.state)) {
+        buf_printf(out, "%s: ", f.state);
+        render_safe(out, f.reason && f.reason[0] ? f.reason : outside_text(f.state));
+    } else if (f.leader_known) {
+        put_led(&f, out);
+    } else {
+        put_leaderless(&f, out);
+    }
+    buf_put_u8(out, '\n');
+}
+
+/* ---- Status ---- */
+
+static void put_cluster(const json_t *status, struct buf *out)
+{
+    const json_t *cluster = json_object_get(status, "cluster");
+    const char *id = render_text(cluster, "id");
+    const char *name = render_text(cluster, "name");
+
+    if (!id || !id[0]) {
+        buf_put_str(out, "cluster   none\n");
+        return;
+    }
+    buf_put_str(out, "cluster   ");
+    if (name && name[0]) {
+        render_safe(out, name);
+        buf_put_str(out, "  ");
+    }
+    buf_printf(out, "%s\n", id);
+}
+
+static void put_node(const json_t *status, struct buf *out)
+{
+    const json_t *node = json_object_get(status, "node");
+    const char *role = render_text(status, "role");
+    const char *state = text_or_dash(status, "state");
+
+    buf_printf(out, "node      %" PRIu64 " ", render_number(node, "id", 0));
+    render_safe(out, text_or_dash(node, "name"));
+    buf_put_str(out, "  ");
+    render_safe(out, text_or_dash(node, "address"));
+    buf_printf(out, "  %s", state);
+    if (role && strcmp(role, state) != 0) {
+        buf_printf(out, ", %s", role);
+    }
+    uint64_t uptime = render_number(json_object_get(status, "process"), "uptime_ms", NONE);
+    if (uptime != NONE) {
+        buf_put_str(out, ", up ");
+        render_duration(out, uptime);
+    }
+    buf_put_u8(out, '\n');
+}
+
+static void put_leader(const json_t *status, struct buf *out)
+{
+    const json_t *leader = json_object_get(status, "leader");
+
+    if (!json_is_object(leader)) {
+        buf_printf(out, "leader    none  term %" PRIu64 "\n", render_number(status, "term", 0));
+        return;
+    }
+    buf_printf(out, "leader    %" PRIu64 "  ", render_number(leader, "id", 0));
+    render_safe(out, text_or_dash(leader, "address"));
+    buf_printf(out, "  term %" PRIu64, render_number(status, "term", 0));
+    if (json_is_true(json_object_get(status, "is_leader"))) {
+        buf_put_str(out, ", lease ");
+        render_duration(out, render_number(status, "lease_remaining_ms", 0));
+    } else if (render_number(status, "leader_contact_ms", NONE) != NONE) {
+        buf_put_str(out, ", heard ");
+        render_duration(out, render_number(status, "leader_contact_ms", 0));
+        buf_put_str(out, " ago");
+    }
+    buf_put_u8(out, '\n');
+}
+
+static void put_log(const json_t *status, struct buf *out)
+{
+    const json_t *disk = json_object_get(status, "disk");
+
+    buf_printf(out,
+               "log       committed %" PRIu64 ", applied %" PRIu64 ", holds %" PRIu64 "..%" PRIu64
+               ", revision %" PRIu64 "\n",
+               render_number(status, "commit_index", 0), render_number(status, "applied_index", 0),
+               render_number(status, "first_index", 0), render_number(status, "last_index", 0),
+               render_number(status, "revision", 0));
+    if (!json_is_object(disk)) {
+        return;
+    }
+    buf_put_str(out, "disk      ");
+    render_safe(out, text_or_dash(disk, "state"));
+    if (render_number(disk, "log_commit_p99_us", NONE) != NONE) {
+        buf_printf(out, ", commit p99 %.1fms",
+                   (double)render_number(disk, "log_commit_p99_us", 0) / 1000);
+    }
+    buf_put_str(out, ", log ");
+    render_size(out, render_number(disk, "log_bytes", 0));
+    buf_put_str(out, ", state ");
+    render_size(out, render_number(disk, "state_bytes", 0));
+    buf_put_u8(out, '\n');
+}
+
+static void contact_cell(struct table *t, const json_t *member)
+{
+    struct buf text = BUF_INIT;
+    uint64_t ms = render_number(member, "contact_ms", NONE);
+
+    if (ms == NONE) {
+        buf_put_u8(&text, '-');
+    } else {
+        render_duration(&text, ms);
+    }
+    table_cell(t, "%s", buf_str(&text));
+    buf_done(&text);
+}
+
+static void connected_cell(struct table *t, const json_t *member, bool self)
+{
+    const json_t *connected = json_object_get(member, "connected");
+
+    if (!json_is_boolean(connected)) {
+        table_cell(t, "-");
+    } else {
+        table_cell(t, "%s", self ? "this node" : json_is_true(connected) ? "yes" : "NO");
+    }
+}
+
+static const char *standing_of(const json_t *member, uint64_t leader)
+{
+    return render_number(member, "id", 0) == leader ? "leader" : text_or_dash(member, "role");
+}
+
+static void put_members_table(const json_t *status, const json_t *members, struct buf *out)
+{
+    static const char *const heads[] = {"",    "ID",      "NAME",      "ROLE",   "ADDRESS",
+                                        "LAG", "CONTACT", "CONNECTED", "VERSION"};
+    struct table t = {.columns = 9};
+    uint64_t self = render_number(json_object_get(status, "node"), "id", 0);
+    uint64_t leader = render_number(json_object_get(status, "leader"), "id", 0);
+
+    t.right[1] = t.right[5] = t.right[6] = true;
+    for (uint32_t i = 0; i < t.columns; i++) {
+        table_cell(&t, "%s", heads[i]);
+    }
+    for (size_t i = 0; i < json_array_size(members); i++) {
+        const json_t *m = json_array_get(members, i);
+        bool is_self = render_number(m, "id", 0) == self;
+        table_cell(&t, "%s", is_self ? "*" : "");
+        number_cell(&t, m, "id");
+        table_cell(&t, "%s", text_or_dash(m, "name"));
+        table_cell(&t, "%s", standing_of(m, leader));
+        table_cell(&t, "%s", text_or_dash(m, "address"));
+        number_cell(&t, m, "lag");
+        contact_cell(&t, m);
+        connected_cell(&t, m, is_self);
+        table_cell(&t, "%s", text_or_dash(m, "version"));
+    }
+    table_end(&t, out);
+}
+
+void render_status(const struct ctl *ctl, const struct invocation *inv, const json_t *answer,
+                   struct buf *out)
+{
+    const json_t *members = json_object_get(answer, "members");
+
+    (void)ctl;
+    (void)inv;
+    put_cluster(answer, out);
+    put_health(answer, out);
+    put_node(answer, out);
+    put_leader(answer, out);
+    put_log(answer, out);
+    if (json_is_true(json_object_get(json_object_get(answer, "membership"), "pending"))) {
+        buf_put_str(out, "change    a membership change is not committed yet\n");
+    }
+    if (json_array_size(members)) {
+        buf_put_u8(out, '\n');
+        put_members_table(answer, members, out);
+    }
+}
+
+/* ---- Members ---- */
+
+void render_members(const struct ctl *ctl, const struct invocation *inv, const json_t *answer,
+                    struct buf *out)
+{
+    const json_t *members = json_object_get(answer, "members");
+    struct table t = {.columns = 5};
+
+    (void)inv;
+    if (json_array_size(members) == 0) {
+        ctl_note(ctl, "no members: this node is in no cluster yet");
+        return;
+    }
+    t.right[0] = true;
+    table_cell(&t, "ID");
+    table_cell(&t, "NAME");
+    table_cell(&t, "ROLE");
+    table_cell(&t, "ADDRESS");
+    table_cell(&t, "URI");
+    for (size_t i = 0; i < json_array_size(members); i++) {
+        const json_t *m = json_array_get(members, i);
+        number_cell(&t, m, "id");
+        table_cell(&t, "%s", text_or_dash(m, "name"));
+        table_cell(&t, "%s", text_or_dash(m, "role"));
+        table_cell(&t, "%s", text_or_dash(m, "address"));
+        table_cell(&t, "%s", text_or_dash(m, "uri"));
+    }
+    table_end(&t, out);
+    if (json_is_true(json_object_get(answer, "pending"))) {
+        ctl_note(ctl, "a membership change is not committed yet");
+    }
+}
+
+/* ---- Leader, watch ---- */
+
+static void put_leader_words(const json_t *answer, struct buf *out)
+{
+    const json_t *leader = json_object_get(answer, "leader");
+    const char *uri = render_text(leader, "uri");
+
+    if (!json_is_object(leader)) {
+        buf_put_str(out, "no leader");
+        return;
+    }
+    buf_printf(out, "leader %" PRIu64 "  ", render_number(leader, "id", 0));
+    render_safe(out, text_or_dash(leader, "address"));
+    if (uri && uri[0]) {
+        buf_put_str(out, "  ");
+        render_safe(out, uri);
+    }
+}
+
+void render_leader(const struct ctl *ctl, const struct invocation *inv, const json_t *answer,
+                   struct buf *out)
+{
+    (void)ctl;
+    (void)inv;
+    put_leader_words(answer, out);
+    buf_printf(out, "  term %" PRIu64 "\n", render_number(answer, "term", 0));
+}
+
+void render_watch(const json_t *answer, struct buf *out)
+{
+    uint64_t lease = render_number(answer, "lease_remaining_ms", 0);
+
+    buf_printf(out, "term %" PRIu64 "  ", render_number(answer, "term", 0));
+    put_leader_words(answer, out);
+    buf_put_str(out, "  this node: ");
+    render_safe(out, text_or_dash(answer, "state"));
+    if (lease) {
+        buf_put_str(out, ", lease ");
+        render_duration(out, lease);
+    }
+    buf_put_u8(out, '\n');
+}
+
+void render_where(const json_t *answer, struct buf *out)
+{
+    const json_t *leader = json_object_get(answer, "leader");
+
+    buf_put_str(out, "this node is ");
+    render_safe(out, text_or_dash(answer, "state"));
+    buf_printf(out, " in term %" PRIu64 ", ", render_number(answer, "term", 0));
+    if (json_is_object(leader)) {
+        buf_printf(out, "node %" PRIu64 " leads", render_number(leader, "id", 0));
+    } else {
+        buf_put_str(out, "no leader is known");
+    }
+}

@@ -1,0 +1,22 @@
+/* watch.h - the commands that live on raftd's stream of changes: watch, and wait on top of it. */
+#ifndef RAFTD_RAFTCTL_WATCH_H
+#define RAFTD_RAFTCTL_WATCH_H
+
+#include <jansson.h>
+
+#include "raftctl/options.h"
+
+int watch_run(struct ctl *ctl, const struct invocation *inv, struct ctl_error *e);
+int wait_run(struct ctl *ctl, const struct invocation *inv, struct ctl_error *e);
+
+/* What `wait` waits for, in the order of --for's choices. */
+enum wait_for { WAIT_HAS_LEADER, WAIT_LEADER, WAIT_VOTER, WAIT_CAUGHT_UP };
+
+/* Does an object of the stream satisfy it? Never for WAIT_CAUGHT_UP. */
+bool wait_is_met(enum wait_for what, const json_t *change);
+
+/* The index that was committed in the cluster when `status` was made, as far as this node knows:
+ * from the leader's view of it where that is told. 0: not known (yet). */
+uint64_t wait_target(const json_t *status);
+
+#endif

@@ -1,0 +1,479 @@
+/* fake_raftd SOCKET MODE - speaks wire/admin like raftd, and fails on request.
+ *
+ * Modes: leader (this node leads), follower, alone (no leader), degraded, late (a leader appears
+ * 150 ms after `watch`, and the log is applied step by step), mute (reads, never answers), closing
+ * (closes each connection at once), foreign (answers with bytes of another protocol), broken (JSON
+ * that is none). Keys with a meaning: err/NAME is refused with that code, vanish closes the
+ * connection without an answer, silent gets no answer, late gets its answer ("too late") when the
+ * next request comes, exit ends the process. Mode refusing: permission_denied to everything. */
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/err.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/mono.h"
+#include "wire/admin.h"
+
+enum { CONNS_MAX = 64, KEYS_MAX = 2048, LATE_MS = 150 };
+
+struct conn {
+    int fd;
+    struct buf in, out;
+    bool dead;
+    uint64_t late_id;             /* answered before the next request */
+    uint64_t watch_id, watch_due; /* late: when the leader appears */
+};
+
+struct pair {
+    struct blob *key, *value;
+    uint64_t created, modified, version;
+};
+
+static struct fake {
+    const char *mode;
+    int listener;
+    struct conn conns[CONNS_MAX];
+    uint32_t conns_count;
+    struct pair pairs[KEYS_MAX];
+    uint32_t pairs_count;
+    uint64_t revision, status_asked;
+} fake;
+
+static bool mode_is(const char *mode)
+{
+    return strcmp(fake.mode, mode) == 0;
+}
+
+static void answer(struct conn *c, const struct admin_request *r, bool more, const char *json)
+{
+    rd_assert(admin_reply_put(&c->out, r->id, 0, more, 0, NULL, json, strlen(json)) == 0);
+}
+
+static void refuse(struct conn *c, const struct admin_request *r, int code, uint32_t leader,
+                   const char *message)
+{
+    rd_assert(admin_reply_put(&c->out, r->id, code, false, leader, message, NULL, 0) == 0);
+}
+
+static void answer_buf(struct conn *c, const struct admin_request *r, struct buf *out)
+{
+    answer(c, r, false, buf_str(out));
+    buf_done(out);
+}
+
+/* ---- The cluster ---- */
+
+static const char *const node_1 = "{\"id\":1,\"address\":\"10.0.0.1:7400\",\"uri\":\"amqp://1\"}";
+
+static void status(struct conn *c, const struct admin_request *r)
+{
+    struct buf out = BUF_INIT;
+    bool leader = mode_is("leader") || mode_is("degraded");
+    bool led = !mode_is("alone");
+    uint64_t applied = mode_is("late") ? 60 + 10 * ++fake.status_asked : 100;
+
+    buf_printf(&out,
+               "{\"schema\":\"raftd/1\",\"version\":\"0.1.0\",\"cluster\":{\"id\":"
+               "\"00112233445566778899aabbccddeeff\",\"name\":\"prod\"},\"node\":{\"id\":%d,"
+               "\"name\":\"n%d\",\"address\":\"10.0.0.%d:7400\"},\"state\":\"%s\",\"is_leader\":%s,"
+               "\"role\":\"voter\",\"reason\":null,\"term\":7,\"fence\":7,\"leader\":%s,"
+               "\"lease_remaining_ms\":%d,\"leader_contact_ms\":%d,\"commit_index\":100,"
+               "\"applied_index\":%" PRIu64
+               ",\"first_index\":1,\"last_index\":100,\"revision\":90,",
+               leader ? 1 : 2, leader ? 1 : 2, leader ? 1 : 2,
+               leader ? "leader" : (led ? "follower" : "candidate"), leader ? "true" : "false",
+               led ? node_1 : "null", leader ? 790 : 0, leader ? 0 : 41, applied);
+    buf_printf(&out,
+               "\"membership\":{\"index\":3,\"pending\":false},\"quorum\":{\"voters\":3,\"need\":2,"
+               "\"reachable\":%d,\"failure_tolerance\":1},\"members\":[",
+               led ? (mode_is("degraded") ? 2 : 3) : 1);
+    for (int i = 1; i <= 3; i++) {
+        bool up = led && !(mode_is("degraded") && i == 3);
+        buf_printf(
+            &out,
+            "%s{\"id\":%d,\"name\":\"n%d\",\"address\":\"10.0.0.%d:7400\",\"role\":\"voter\","
+            "\"match_index\":%d,\"lag\":%d,\"contact_ms\":%d,\"connected\":%s,"
+            "\"version\":\"0.1.0\"}",
+            i > 1 ? "," : "", i, i, i, up ? 100 : 40, up ? 0 : 60, up ? 3 * i : 65000,
+            up ? "true" : "false");
+    }
+    buf_put_str(&out,
+                "],\"disk\":{\"state\":\"ok\",\"log_commit_p99_us\":410,\"log_bytes\":1572864,"
+                "\"state_bytes\":4096},\"process\":{\"rss_bytes\":1,\"fds\":9,\"uptime_ms\":"
+                "83000}}");
+    answer_buf(c, r, &out);
+}
+
+static void watch(struct conn *c, const struct admin_request *r)
+{
+    static const char none[] = "{\"state\":\"candidate\",\"term\":6,\"leader\":null,\"fence\":0,"
+                               "\"lease_remaining_ms\":0}";
+    struct buf out = BUF_INIT;
+    bool leads = mode_is("leader");
+
+    if (mode_is("late")) {
+        answer(c, r, true, none);
+        c->watch_id = r->id;
+        c->watch_due = mono_now_ms() + LATE_MS;
+        return;
+    }
+    if (mode_is("alone")) {
+        answer(c, r, true, none);
+        return;
+    }
+    buf_printf(&out,
+               "{\"state\":\"%s\",\"term\":7,\"leader\":%s,\"fence\":7,\"lease_remaining_ms\":%d}",
+               leads ? "leader" : "follower", node_1, leads ? 790 : 0);
+    answer(c, r, true, buf_str(&out));
+    buf_done(&out);
+    if (mode_is("degraded")) {
+        answer(c, r, false, none); /* and the stream ends: raftd stops */
+    }
+}
+
+static void watch_late(struct conn *c)
+{
+    struct admin_request r = {.id = c->watch_id};
+    struct buf out = BUF_INIT;
+
+    buf_printf(
+        &out,
+        "{\"state\":\"leader\",\"term\":7,\"leader\":%s,\"fence\":7,\"lease_remaining_ms\":790}",
+        node_1);
+    answer(c, &r, true, buf_str(&out));
+    buf_done(&out);
+    c->watch_due = 0;
+}
+
+static void leader(struct conn *c, const struct admin_request *r)
+{
+    struct buf out = BUF_INIT;
+
+    if (mode_is("alone")) {
+        refuse(c, r, -RD_ENO_LEADER, 0, "no leader since 2000 ms");
+        return;
+    }
+    buf_printf(&out, "{\"leader\":%s,\"term\":7,\"fence\":7}", mode_is("late") ? "null" : node_1);
+    answer_buf(c, r, &out);
+}
+
+/* ---- Keys ---- */
+
+static uint32_t find(const struct blob *key)
+{
+    uint32_t i = 0;
+
+    while (i < fake.pairs_count && (fake.pairs[i].key->size != key->size ||
+                                    memcmp(fake.pairs[i].key->data, key->data, key->size) != 0)) {
+        i++;
+    }
+    return i;
+}
+
+static void put(struct conn *c, const struct admin_request *r)
+{
+    uint32_t i = find(r->key);
+    struct pair *p = &fake.pairs[i];
+    struct buf out = BUF_INIT;
+
+    if (r->if_revision_set && r->if_revision != (i < fake.pairs_count ? p->modified : 0)) {
+        refuse(c, r, -RD_ECONFLICT, 1, "the key is at another revision");
+        return;
+    }
+    if (r->fence_set && r->fence != 7) {
+        refuse(c, r, -RD_ESTALE_FENCE, 1, "the term is 7");
+        return;
+    }
+    fake.revision++;
+    if (i == fake.pairs_count) {
+        rd_assert(i < KEYS_MAX);
+        *p = (struct pair){.key = blob_ref(r->key), .created = fake.revision};
+        fake.pairs_count++;
+    }
+    blob_unref(p->value);
+    p->value = r->value ? blob_ref(r->value) : blob_copy("", 0);
+    p->modified = fake.revision;
+    p->version++;
+    buf_printf(&out, "{\"revision\":%" PRIu64 ",\"index\":40,\"term\":7}", fake.revision);
+    answer_buf(c, r, &out);
+}
+
+static void put_pair(struct json *j, const struct pair *p)
+{
+    json_object(j, NULL);
+    json_bytes(j, "key", p->key->data, p->key->size);
+    json_bytes(j, "value", p->value->data, p->value->size);
+    json_u64(j, "create_revision", p->created);
+    json_u64(j, "mod_revision", p->modified);
+    json_u64(j, "version", p->version);
+    json_object_end(j);
+}
+
+static void get(struct conn *c, const struct admin_request *r)
+{
+    uint32_t i = find(r->key);
+    struct buf out = BUF_INIT;
+    struct json j = json_begin(&out);
+
+    if (i == fake.pairs_count) {
+        refuse(c, r, -RD_ENOT_FOUND, 0, NULL);
+        return;
+    }
+    put_pair(&j, &fake.pairs[i]);
+    answer_buf(c, r, &out);
+}
+
+static void del(struct conn *c, const struct admin_request *r)
+{
+    uint32_t i = find(r->key);
+    struct buf out = BUF_INIT;
+    bool found = i < fake.pairs_count;
+
+    if (found) {
+        fake.revision++;
+        blob_unref(fake.pairs[i].key);
+        blob_unref(fake.pairs[i].value);
+        fake.pairs[i] = fake.pairs[--fake.pairs_count];
+        fake.pairs[fake.pairs_count] = (struct pair){0};
+    }
+    buf_printf(&out, "{\"deleted\":%d,\"revision\":%" PRIu64 ",\"index\":41}", found,
+               fake.revision);
+    answer_buf(c, r, &out);
+}
+
+/* Prefix "paged": each pair in a reply of its own. */
+static void list(struct conn *c, const struct admin_request *r)
+{
+    bool paged = r->key && r->key->size >= 5 && memcmp(r->key->data, "paged", 5) == 0;
+    struct buf out = BUF_INIT;
+    struct json j = json_begin(&out);
+    uint64_t count = 0;
+
+    buf_printf(&out, "{\"revision\":%" PRIu64 ",\"kvs\":[", fake.revision);
+    for (uint32_t i = 0; i < fake.pairs_count; i++) {
+        const struct pair *p = &fake.pairs[i];
+        if ((r->key && (p->key->size < r->key->size ||
+                        memcmp(p->key->data, r->key->data, r->key->size) != 0)) ||
+            (r->limit && count == r->limit)) {
+            continue;
+        }
+        count++;
+        put_pair(&j, p);
+        if (paged) {
+            buf_put_str(&out, "]}");
+            answer(c, r, true, buf_str(&out));
+            out.size = 0;
+            j.comma = false;
+            buf_printf(&out, "{\"revision\":%" PRIu64 ",\"kvs\":[", fake.revision);
+        }
+    }
+    buf_put_str(&out, "]}");
+    answer_buf(c, r, &out);
+}
+
+/* ---- Requests ---- */
+
+static bool key_is(const struct admin_request *r, const char *key)
+{
+    return r->key && r->key->size == strlen(key) && memcmp(r->key->data, key, r->key->size) == 0;
+}
+
+/* The keys that ask for trouble. false: an ordinary request. */
+static bool trouble(struct conn *c, const struct admin_request *r)
+{
+    char name[64];
+
+    if (key_is(r, "vanish")) {
+        c->dead = true;
+    } else if (key_is(r, "late")) {
+        c->late_id = r->id;
+    } else if (key_is(r, "exit")) {
+        exit(0);
+    } else if (r->key && r->key->size > 4 && r->key->size < sizeof name &&
+               memcmp(r->key->data, "err/", 4) == 0) {
+        memcpy(name, r->key->data + 4, r->key->size - 4);
+        name[r->key->size - 4] = 0;
+        refuse(c, r, err_by_name(name), 2, "as asked");
+    } else if (mode_is("refusing")) {
+        refuse(c, r, -RD_EPERMISSION, 0, NULL);
+    } else {
+        return key_is(r, "silent") || mode_is("mute");
+    }
+    return true;
+}
+
+static void handle(struct conn *c, const struct admin_request *r)
+{
+    static const struct {
+        const char *name;
+        void (*run)(struct conn *, const struct admin_request *);
+    } commands[] = {{"status", status}, {"watch", watch}, {"leader", leader}, {"put", put},
+                    {"get", get},       {"del", del},     {"list", list}};
+
+    if (c->late_id) {
+        struct admin_request late = {.id = c->late_id};
+        c->late_id = 0;
+        answer(c, &late, false, "{\"key\":\"late\",\"value\":\"too late\"}");
+    }
+    if (trouble(c, r)) {
+        return;
+    }
+    if (mode_is("broken")) {
+        answer(c, r, false, "{\"half\":");
+        return;
+    }
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        if (strcmp(commands[i].name, r->command) == 0) {
+            commands[i].run(c, r);
+            return;
+        }
+    }
+    if (strcmp(r->command, "members") == 0) {
+        answer(
+            c, r, false,
+            "{\"index\":3,\"pending\":false,\"members\":[{\"id\":1,\"name\":\"n1\",\"address\":"
+            "\"10.0.0.1:7400\",\"uri\":\"amqp://1\",\"role\":\"voter\"},{\"id\":12,\"name\":null,"
+            "\"address\":\"n12.example:7400\",\"uri\":null,\"role\":\"learner\"}]}");
+    } else if (strcmp(r->command, "is-leader") == 0) {
+        answer(c, r, false,
+               mode_is("leader") ? "{\"is_leader\":true,\"fence\":7,\"lease_remaining_ms\":790}"
+                                 : "{\"is_leader\":false,\"fence\":7,\"lease_remaining_ms\":0}");
+    } else if (strcmp(r->command, "bootstrap") == 0) {
+        answer(c, r, false, "{\"cluster_id\":\"00112233445566778899aabbccddeeff\"}");
+    } else if (strcmp(r->command, "log-level") == 0 || strcmp(r->command, "reload") == 0) {
+        answer(c, r, false, "{}");
+    } else {
+        refuse(c, r, -RD_EINVALID, 0, "no such command");
+    }
+}
+
+static void conn_parse(struct conn *c)
+{
+    size_t done = 0;
+    struct frame frame;
+
+    while (!c->dead &&
+           frame_parse(c->in.data + done, c->in.size - done, FRAME_ADMIN_MAX, &frame, NULL) == 1) {
+        struct admin_request r;
+        rd_assert(admin_request_decode(&frame, &r) == 0);
+        handle(c, &r);
+        admin_request_done(&r);
+        done += frame.total;
+    }
+    buf_drop(&c->in, done);
+}
+
+static void conn_read(struct conn *c)
+{
+    buf_reserve(&c->in, 256 * 1024);
+    ssize_t n = recv(c->fd, c->in.data + c->in.size, 256 * 1024, 0);
+    if (n <= 0) {
+        c->dead = true;
+        return;
+    }
+    c->in.size += (size_t)n;
+    if (mode_is("foreign")) {
+        buf_put_str(&c->out, "HTTP/1.1 400 Bad Request\r\n\r\n");
+        return;
+    }
+    conn_parse(c);
+}
+
+static void conn_flush(struct conn *c)
+{
+    size_t done = 0;
+
+    while (!c->dead && done < c->out.size) {
+        ssize_t n = send(c->fd, c->out.data + done, c->out.size - done, MSG_NOSIGNAL);
+        if (n < 0 && errno != EINTR) {
+            c->dead = true;
+        }
+        done += n > 0 ? (size_t)n : 0;
+    }
+    c->out.size = 0;
+}
+
+static void conn_accept(void)
+{
+    int fd = accept(fake.listener, NULL, NULL);
+
+    if (fd >= 0 && (mode_is("closing") || fake.conns_count == CONNS_MAX)) {
+        (void)close(fd);
+    } else if (fd >= 0) {
+        fake.conns[fake.conns_count++] = (struct conn){.fd = fd};
+    }
+}
+
+static void reap(void)
+{
+    for (uint32_t i = 0; i < fake.conns_count;) {
+        struct conn *c = &fake.conns[i];
+        if (!c->dead) {
+            i++;
+            continue;
+        }
+        (void)close(c->fd);
+        buf_done(&c->in);
+        buf_done(&c->out);
+        *c = fake.conns[--fake.conns_count];
+    }
+}
+
+static void turn(void)
+{
+    struct pollfd fds[CONNS_MAX + 1] = {{.fd = fake.listener, .events = POLLIN}};
+    uint32_t count = fake.conns_count;
+    int wait_ms = -1;
+
+    for (uint32_t i = 0; i < count; i++) {
+        fds[i + 1] = (struct pollfd){.fd = fake.conns[i].fd, .events = POLLIN};
+        wait_ms = fake.conns[i].watch_due ? 5 : wait_ms;
+    }
+    (void)poll(fds, count + 1, wait_ms);
+    for (uint32_t i = 0; i < count; i++) {
+        struct conn *c = &fake.conns[i];
+        if (fds[i + 1].revents) {
+            conn_read(c);
+        }
+        if (c->watch_due && mono_now_ms() >= c->watch_due) {
+            watch_late(c);
+        }
+        conn_flush(c);
+    }
+    if (fds[0].revents) {
+        conn_accept();
+    }
+    reap();
+}
+
+int main(int argc, char **argv)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    if (argc != 3 || strlen(argv[1]) >= sizeof address.sun_path) {
+        return 64;
+    }
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves nothing behind */
+    memcpy(address.sun_path, argv[1], strlen(argv[1]));
+    fake.mode = argv[2];
+    fake.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fake.listener < 0 ||
+        bind(fake.listener, (struct sockaddr *)&address, sizeof address) != 0 ||
+        listen(fake.listener, 16) != 0) {
+        return 81;
+    }
+    for (;;) {
+        turn();
+    }
+}
