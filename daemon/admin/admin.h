@@ -5,9 +5,12 @@
  * things and see data; every local user may ask who leads.
  *
  * Threads:   loop thread only.
- * Limits:    256 connections; frames as wire/frame.h; ADMIN_CALLS_MAX open requests per connection,
- * then the connection is not read until some are answered; a client that does not read its replies
- * is disconnected at 8 MiB. Ownership: a call lives from submit to its last reply, or to cancel. */
+ * Limits:    256 connections, 32 of them kept for those who may change things, at most 64 for each
+ *            user who may not; frames as
+ *            wire/frame.h; ADMIN_CALLS_MAX open requests per connection and 4,000 in all, then
+ *            connections are not read until some are answered; 4 watches per connection; a client
+ *            that does not read its replies is disconnected at 8 MiB.
+ * Ownership: a call lives from submit to its last reply, or to cancel. */
 #ifndef RAFTD_ADMIN_ADMIN_H
 #define RAFTD_ADMIN_ADMIN_H
 
@@ -42,15 +45,15 @@ struct server_ops {
     void (*list)(void *server, struct admin_call *call, struct blob *prefix, uint64_t limit,
                  bool stale, uint32_t timeout_ms); /* prefix may be NULL */
     void (*log_level)(void *server, struct admin_call *call, const char *level);
-    /* The client is gone: never answer this call (it is freed). */
+    void (*reload)(void *server, struct admin_call *call);
+    /* The client is gone: never answer this call (it is freed). Called from admin_reap() only. */
     void (*cancel)(void *server, struct admin_call *call);
 };
 
 struct admin_config {
     const char *socket_path;
     uint32_t mode;
-    const char
-        *group; /* "": none. A group that does not exist is a warning: only root and our uid then */
+    const char *group; /* "": none. One that does not exist is a warning: only root and our uid */
 };
 
 /* 0; -RD_ECONFIG after one log line (path too long, directory missing, another raftd answers on
@@ -62,15 +65,19 @@ void admin_close(struct admin *a); /* removes the socket file */
 /* Last reply to a call; frees it. */
 void admin_answer(struct admin_call *call, int code, uint32_t leader, const char *message,
                   const void *json, size_t json_size);
-/* A reply with more to come. false: the client is too slow and is being disconnected (cancel
- * follows). */
+/* A reply with more to come. false: the client is gone or too slow and is being disconnected
+ * (cancel follows). */
 bool admin_answer_more(struct admin_call *call, const void *json, size_t json_size);
 
 /* Where the server keeps its own number for a call (and finds it at cancel). */
 void admin_call_set(struct admin_call *call, uint64_t token);
 uint64_t admin_call_get(const struct admin_call *call);
 
-/* Once per turn, outside callbacks: free what was closed. */
+/* Once per turn, outside callbacks: send what was answered, one write per connection, and go on
+ * reading where a limit had stopped it. */
+void admin_flush(struct admin *a);
+/* Once per turn, outside callbacks: free what was closed; cancels the calls that were open on it.
+ */
 void admin_reap(struct admin *a);
 
 #endif

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
-#include "base/json.h"
+#include "base/jw.h"
 #include "base/mono.h"
 #include "base/units.h"
 
@@ -107,8 +107,8 @@ static void put_text_value(struct buf *out, const char *text)
         buf_put_str(out, text);
         return;
     }
-    struct json j = json_begin(out);
-    json_str(&j, NULL, text ? text : "");
+    struct jw j = jw_begin(out);
+    jw_str(&j, NULL, text ? text : "");
 }
 
 static void put_field_text(struct buf *out, const struct log_field *f)
@@ -123,34 +123,34 @@ static void put_field_text(struct buf *out, const struct log_field *f)
     }
 }
 
-static void put_field_json(struct json *j, const struct log_field *f)
+static void put_field_json(struct jw *j, const struct log_field *f)
 {
     if (f->kind == LOG_KIND_U64) {
-        json_u64(j, f->key, f->number);
+        jw_u64(j, f->key, f->number);
     } else if (f->kind == LOG_KIND_I64) {
-        json_i64(j, f->key, (int64_t)f->number);
+        jw_i64(j, f->key, (int64_t)f->number);
     } else {
-        json_str(j, f->key, f->text ? f->text : "");
+        jw_str(j, f->key, f->text ? f->text : "");
     }
 }
 
 static void format_json(struct buf *line, enum log_level level, const char *room,
                         const char *message, va_list args)
 {
-    struct json j = json_begin(line);
+    struct jw j = jw_begin(line);
     char when[64];
 
     time_text(when, sizeof when);
-    json_object(&j, NULL);
-    json_str(&j, "time", when);
-    json_str(&j, "level", levels[level].name);
-    json_str(&j, "room", room);
-    json_str(&j, "message", message);
+    jw_object(&j, NULL);
+    jw_str(&j, "time", when);
+    jw_str(&j, "level", levels[level].name);
+    jw_str(&j, "room", room);
+    jw_str(&j, "message", message);
     for (struct log_field f = va_arg(args, struct log_field); f.kind != LOG_KIND_END;
          f = va_arg(args, struct log_field)) {
         put_field_json(&j, &f);
     }
-    json_object_end(&j);
+    jw_object_end(&j);
 }
 
 static void format_text(struct buf *line, enum log_level level, const char *room,

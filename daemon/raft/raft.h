@@ -225,6 +225,5 @@ bool raft_peer_view(const struct raft *r, raft_id id, struct raft_peer_view *out
 
 /* Term of an entry in the log (0 for index 0); the index exists. */
 raft_term raft_term_at(const struct raft *r, raft_index index);
-uint64_t raft_chain_after(uint64_t chain_before, const struct raft_entry *entry);
 
 #endif

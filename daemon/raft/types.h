@@ -39,6 +39,10 @@ struct raft_entry {
     struct blob *data; /* one reference owned by this struct; NULL when empty */
 };
 
+/* The chain value of `entry`, given that of the entry before it (0 before the first). Stable: on
+ * disk. */
+uint64_t raft_chain_after(uint64_t chain_before, const struct raft_entry *entry);
+
 /* ---- Membership (thesis section 4) ---- */
 
 enum raft_role { RAFT_LEARNER = 1, RAFT_VOTER = 2 };

@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <lmdb.h>
+#include <signal.h>
+#include <stdio.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -87,6 +89,37 @@ int store_fault_report(const char *what, const char *path, int rc)
     log_error("store", what, LOG_STR("path", path), LOG_STR("cause", mdb_strerror(rc)),
               LOG_U64("free_bytes", free_bytes), LOG_ERR(code), LOG_STR("do", advice(code)));
     return code;
+}
+
+/* ---- Pages that cannot be read ---- */
+
+static char guard_line[1280]; /* made beforehand: a signal handler may only write it */
+static size_t guard_line_size;
+
+static void on_sigbus(int number, siginfo_t *info, void *context)
+{
+    (void)context;
+    if (info->si_code == BUS_ADRERR || info->si_code == BUS_OBJERR) {
+        ssize_t ignored = write(STDERR_FILENO, guard_line, guard_line_size);
+        (void)ignored;
+        _exit(RD_EXIT_IO);
+    }
+    (void)signal(number, SIG_DFL); /* sent by somebody, or a bug: die of it */
+    (void)raise(number);
+}
+
+void store_fault_guard(const char *data_dir)
+{
+    struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};
+    int size =
+        snprintf(guard_line, sizeof guard_line,
+                 "raftd: store: a page of the files in %s cannot be read: a file was cut short or "
+                 "the disk has a bad sector; check the disk and the kernel log; raftd ends\n",
+                 data_dir);
+
+    guard_line_size = size < (int)sizeof guard_line ? (size_t)size : sizeof guard_line - 1;
+    (void)sigemptyset(&action.sa_mask);
+    (void)sigaction(SIGBUS, &action, NULL);
 }
 
 _Noreturn void store_fault_die(const char *what, const char *path, int rc)

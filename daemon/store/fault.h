@@ -17,4 +17,9 @@ int store_fault_report(const char *what, const char *path, int rc);
  * operation can leave any more, and nothing is tried twice. */
 _Noreturn void store_fault_die(const char *what, const char *path, int rc);
 
+/* From now on a page of the mapped files that cannot be read (truncated file, bad sector: SIGBUS)
+ * ends the process with one line that names the directory and exit status 81. Loop thread, before
+ * the files are mapped; the last directory guarded is the one named. */
+void store_fault_guard(const char *data_dir);
+
 #endif

@@ -6,7 +6,7 @@
 #include "base/check.h"
 #include "base/err.h"
 #include "base/log.h"
-#include "raft/raft.h"
+#include "raft/types.h"
 #include "store/fault.h"
 #include "store/record.h"
 

@@ -60,6 +60,7 @@ int store_open(const struct store_config *config, struct store **out, struct sto
     struct store *s = mem_zalloc(sizeof *s);
 
     rd_assert(config->id != 0 && config->data_dir);
+    store_fault_guard(config->data_dir);
     int code = store_files_open(config, &s->files, &c);
     if (code != 0) {
         mem_free(s);

@@ -20,7 +20,7 @@
 
 #include "base/check.h"
 #include "base/err.h"
-#include "base/json.h"
+#include "base/jw.h"
 #include "base/mem.h"
 #include "base/mono.h"
 #include "wire/admin.h"
@@ -209,22 +209,22 @@ static void put(struct conn *c, const struct admin_request *r)
     answer_buf(c, r, &out);
 }
 
-static void put_pair(struct json *j, const struct pair *p)
+static void put_pair(struct jw *j, const struct pair *p)
 {
-    json_object(j, NULL);
-    json_bytes(j, "key", p->key->data, p->key->size);
-    json_bytes(j, "value", p->value->data, p->value->size);
-    json_u64(j, "create_revision", p->created);
-    json_u64(j, "mod_revision", p->modified);
-    json_u64(j, "version", p->version);
-    json_object_end(j);
+    jw_object(j, NULL);
+    jw_bytes(j, "key", p->key->data, p->key->size);
+    jw_bytes(j, "value", p->value->data, p->value->size);
+    jw_u64(j, "create_revision", p->created);
+    jw_u64(j, "mod_revision", p->modified);
+    jw_u64(j, "version", p->version);
+    jw_object_end(j);
 }
 
 static void get(struct conn *c, const struct admin_request *r)
 {
     uint32_t i = find(r->key);
     struct buf out = BUF_INIT;
-    struct json j = json_begin(&out);
+    struct jw j = jw_begin(&out);
 
     if (i == fake.pairs_count) {
         refuse(c, r, -RD_ENOT_FOUND, 0, NULL);
@@ -257,7 +257,7 @@ static void list(struct conn *c, const struct admin_request *r)
 {
     bool paged = r->key && r->key->size >= 5 && memcmp(r->key->data, "paged", 5) == 0;
     struct buf out = BUF_INIT;
-    struct json j = json_begin(&out);
+    struct jw j = jw_begin(&out);
     uint64_t count = 0;
 
     buf_printf(&out, "{\"revision\":%" PRIu64 ",\"kvs\":[", fake.revision);

@@ -7,8 +7,13 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <lmdb.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "fixture.h"
@@ -101,6 +106,34 @@ static void die_ends_with_the_contract_status(void **state)
     }
 }
 
+static void read_past_the_end(void *arg)
+{
+    const char *path = arg;
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+    store_fault_guard("/the/data_dir");
+    volatile char *page = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+    (void)page[0]; /* the file has no such page: SIGBUS */
+}
+
+static void a_page_that_cannot_be_read_is_said_so(void **state)
+{
+    char path[] = "/tmp/raftd-fault-XXXXXX";
+
+    (void)state;
+    assert_true(mkdtemp(path) != NULL);
+    char file[sizeof path + 8];
+    (void)snprintf(file, sizeof file, "%s/cut", path);
+    fixture_capture_begin();
+    int status = fixture_child(read_past_the_end, file);
+    const char *text = fixture_capture_end();
+    assert_int_equal(status, RD_EXIT_IO);
+    assert_non_null(strstr(text, "/the/data_dir"));
+    assert_non_null(strstr(text, "a file was cut short"));
+    (void)unlink(file);
+    (void)rmdir(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -110,6 +143,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(report_says_what_where_why_and_what_to_do, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test(die_ends_with_the_contract_status),
+        cmocka_unit_test(a_page_that_cannot_be_read_is_said_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-#include "base/json.h"
+#include "base/jw.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -6,9 +6,9 @@
 
 #include "base/units.h"
 
-struct json json_begin(struct buf *out)
+struct jw jw_begin(struct buf *out)
 {
-    return (struct json){.out = out, .comma = false};
+    return (struct jw){.out = out, .comma = false};
 }
 
 static void put_escaped(struct buf *out, const uint8_t *p, size_t size)
@@ -40,7 +40,7 @@ static void put_escaped(struct buf *out, const uint8_t *p, size_t size)
     buf_put_u8(out, '"');
 }
 
-static void put_key(struct json *j, const char *key, const char *suffix)
+static void put_key(struct jw *j, const char *key, const char *suffix)
 {
     if (j->comma) {
         buf_put_u8(j->out, ',');
@@ -51,91 +51,91 @@ static void put_key(struct json *j, const char *key, const char *suffix)
     }
 }
 
-static void open_scope(struct json *j, const char *key, char bracket)
+static void open_scope(struct jw *j, const char *key, char bracket)
 {
     put_key(j, key, "");
     buf_put_u8(j->out, (uint8_t)bracket);
     j->comma = false;
 }
 
-static void close_scope(struct json *j, char bracket)
+static void close_scope(struct jw *j, char bracket)
 {
     buf_put_u8(j->out, (uint8_t)bracket);
     j->comma = true;
 }
 
-void json_object(struct json *j, const char *key)
+void jw_object(struct jw *j, const char *key)
 {
     open_scope(j, key, '{');
 }
 
-void json_object_end(struct json *j)
+void jw_object_end(struct jw *j)
 {
     close_scope(j, '}');
 }
 
-void json_array(struct json *j, const char *key)
+void jw_array(struct jw *j, const char *key)
 {
     open_scope(j, key, '[');
 }
 
-void json_array_end(struct json *j)
+void jw_array_end(struct jw *j)
 {
     close_scope(j, ']');
 }
 
-void json_u64(struct json *j, const char *key, uint64_t v)
+void jw_u64(struct jw *j, const char *key, uint64_t v)
 {
     put_key(j, key, "");
     buf_printf(j->out, "%" PRIu64, v);
 }
 
-void json_i64(struct json *j, const char *key, int64_t v)
+void jw_i64(struct jw *j, const char *key, int64_t v)
 {
     put_key(j, key, "");
     buf_printf(j->out, "%" PRId64, v);
 }
 
-void json_double(struct json *j, const char *key, double v)
+void jw_double(struct jw *j, const char *key, double v)
 {
     if (!isfinite(v)) {
-        json_null(j, key);
+        jw_null(j, key);
         return;
     }
     put_key(j, key, "");
     buf_printf(j->out, "%.1f", v);
 }
 
-void json_bool(struct json *j, const char *key, bool v)
+void jw_bool(struct jw *j, const char *key, bool v)
 {
     put_key(j, key, "");
     buf_put_str(j->out, v ? "true" : "false");
 }
 
-void json_null(struct json *j, const char *key)
+void jw_null(struct jw *j, const char *key)
 {
     put_key(j, key, "");
     buf_put_str(j->out, "null");
 }
 
-void json_strn(struct json *j, const char *key, const void *v, size_t size)
+void jw_strn(struct jw *j, const char *key, const void *v, size_t size)
 {
     put_key(j, key, "");
     put_escaped(j->out, v, size);
 }
 
-void json_str(struct json *j, const char *key, const char *v)
+void jw_str(struct jw *j, const char *key, const char *v)
 {
     if (v) {
-        json_strn(j, key, v, strlen(v));
+        jw_strn(j, key, v, strlen(v));
     } else {
-        json_null(j, key);
+        jw_null(j, key);
     }
 }
 
-void json_str_or_null(struct json *j, const char *key, const char *v)
+void jw_str_or_null(struct jw *j, const char *key, const char *v)
 {
-    json_str(j, key, v && *v ? v : NULL);
+    jw_str(j, key, v && *v ? v : NULL);
 }
 
 static void put_base64(struct buf *out, const uint8_t *p, size_t size)
@@ -153,10 +153,10 @@ static void put_base64(struct buf *out, const uint8_t *p, size_t size)
     }
 }
 
-void json_bytes(struct json *j, const char *key, const void *v, size_t size)
+void jw_bytes(struct jw *j, const char *key, const void *v, size_t size)
 {
     if (units_is_utf8(v, size)) {
-        json_strn(j, key, v, size);
+        jw_strn(j, key, v, size);
         return;
     }
     put_key(j, key, "_base64");

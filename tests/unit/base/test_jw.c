@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-#include "base/json.h"
+#include "base/jw.h"
 #include "base/mem.h"
 
 static struct buf out;
@@ -14,30 +14,30 @@ static int begin(void **state)
     return 0;
 }
 
-static struct json fresh(void)
+static struct jw fresh(void)
 {
     out.size = 0;
-    return json_begin(&out);
+    return jw_begin(&out);
 }
 
 static void values_and_commas(void **state)
 {
-    struct json j = fresh();
+    struct jw j = fresh();
 
     (void)state;
-    json_object(&j, NULL);
-    json_u64(&j, "u", UINT64_MAX);
-    json_i64(&j, "i", INT64_MIN);
-    json_bool(&j, "t", true);
-    json_bool(&j, "f", false);
-    json_null(&j, "n");
-    json_str(&j, "s", "x");
-    json_str(&j, "e", "");
-    json_str(&j, "z", NULL);
-    json_str_or_null(&j, "o", "");
-    json_str_or_null(&j, "p", NULL);
-    json_str_or_null(&j, "q", "y");
-    json_object_end(&j);
+    jw_object(&j, NULL);
+    jw_u64(&j, "u", UINT64_MAX);
+    jw_i64(&j, "i", INT64_MIN);
+    jw_bool(&j, "t", true);
+    jw_bool(&j, "f", false);
+    jw_null(&j, "n");
+    jw_str(&j, "s", "x");
+    jw_str(&j, "e", "");
+    jw_str(&j, "z", NULL);
+    jw_str_or_null(&j, "o", "");
+    jw_str_or_null(&j, "p", NULL);
+    jw_str_or_null(&j, "q", "y");
+    jw_object_end(&j);
     assert_string_equal(buf_str(&out),
                         "{\"u\":18446744073709551615,\"i\":-9223372036854775808,\"t\":true,"
                         "\"f\":false,\"n\":null,\"s\":\"x\",\"e\":\"\",\"z\":null,\"o\":null,"
@@ -46,50 +46,50 @@ static void values_and_commas(void **state)
 
 static void doubles_have_one_decimal(void **state)
 {
-    struct json j = fresh();
+    struct jw j = fresh();
 
     (void)state;
-    json_array(&j, NULL);
-    json_double(&j, NULL, 1.25);
-    json_double(&j, NULL, -0.06);
-    json_double(&j, NULL, 1e15);
-    json_double(&j, NULL, (double)NAN);
-    json_double(&j, NULL, (double)INFINITY);
-    json_array_end(&j);
+    jw_array(&j, NULL);
+    jw_double(&j, NULL, 1.25);
+    jw_double(&j, NULL, -0.06);
+    jw_double(&j, NULL, 1e15);
+    jw_double(&j, NULL, (double)NAN);
+    jw_double(&j, NULL, (double)INFINITY);
+    jw_array_end(&j);
     assert_string_equal(buf_str(&out), "[1.2,-0.1,1000000000000000.0,null,null]");
 }
 
 static void nesting(void **state)
 {
-    struct json j = fresh();
+    struct jw j = fresh();
 
     (void)state;
-    json_object(&j, NULL);
-    json_array(&j, "a");
-    json_array_end(&j);
-    json_object(&j, "b");
-    json_object_end(&j);
-    json_array(&j, "c");
-    json_u64(&j, NULL, 1);
-    json_object(&j, NULL);
-    json_u64(&j, "d", 2);
-    json_object_end(&j);
-    json_array(&j, NULL);
-    json_str(&j, NULL, "deep");
-    json_array_end(&j);
-    json_u64(&j, NULL, 3);
-    json_array_end(&j);
-    json_u64(&j, "e", 4);
-    json_object_end(&j);
+    jw_object(&j, NULL);
+    jw_array(&j, "a");
+    jw_array_end(&j);
+    jw_object(&j, "b");
+    jw_object_end(&j);
+    jw_array(&j, "c");
+    jw_u64(&j, NULL, 1);
+    jw_object(&j, NULL);
+    jw_u64(&j, "d", 2);
+    jw_object_end(&j);
+    jw_array(&j, NULL);
+    jw_str(&j, NULL, "deep");
+    jw_array_end(&j);
+    jw_u64(&j, NULL, 3);
+    jw_array_end(&j);
+    jw_u64(&j, "e", 4);
+    jw_object_end(&j);
     assert_string_equal(buf_str(&out),
                         "{\"a\":[],\"b\":{},\"c\":[1,{\"d\":2},[\"deep\"],3],\"e\":4}");
 }
 
 static void assert_string(const void *v, size_t size, const char *expected)
 {
-    struct json j = fresh();
+    struct jw j = fresh();
 
-    json_strn(&j, NULL, v, size);
+    jw_strn(&j, NULL, v, size);
     assert_string_equal(buf_str(&out), expected);
 }
 
@@ -107,13 +107,13 @@ static void escapes(void **state)
 
 static void assert_bytes(const void *v, size_t size, const char *expected)
 {
-    struct json j = fresh();
+    struct jw j = fresh();
 
-    json_object(&j, NULL);
-    json_u64(&j, "n", 1);
-    json_bytes(&j, "v", v, size);
-    json_u64(&j, "m", 2);
-    json_object_end(&j);
+    jw_object(&j, NULL);
+    jw_u64(&j, "n", 1);
+    jw_bytes(&j, "v", v, size);
+    jw_u64(&j, "m", 2);
+    jw_object_end(&j);
     assert_string_equal(buf_str(&out), expected);
 }
 

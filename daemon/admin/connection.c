@@ -1,0 +1,453 @@
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "admin/commands.h"
+#include "admin/internal.h"
+#include "base/check.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+/* ---- Calls ---- */
+
+struct admin_call *admin_call_open(struct admin_conn *c, uint64_t id, bool is_watch)
+{
+    struct admin *a = c->admin;
+    struct admin_call *call = LIST_FIRST(&a->calls_free);
+
+    if (call) {
+        LIST_REMOVE(call, link);
+    } else {
+        call = mem_alloc(sizeof *call);
+    }
+    *call = (struct admin_call){.conn = c, .id = id, .is_watch = is_watch};
+    LIST_INSERT_HEAD(&c->calls, call, link);
+    if (is_watch) {
+        c->watches_open++;
+    } else {
+        c->calls_open++;
+        a->calls_open++;
+    }
+    return call;
+}
+
+static void call_close(struct admin_call *call)
+{
+    struct admin_conn *c = call->conn;
+    struct admin *a = c->admin;
+
+    LIST_REMOVE(call, link);
+    if (call->is_watch) {
+        c->watches_open--;
+    } else {
+        c->calls_open--;
+        a->calls_open--;
+    }
+    LIST_INSERT_HEAD(&a->calls_free, call, link);
+}
+
+void admin_call_set(struct admin_call *call, uint64_t token)
+{
+    call->token = token;
+}
+
+uint64_t admin_call_get(const struct admin_call *call)
+{
+    return call->token;
+}
+
+/* ---- Replies ---- */
+
+bool admin_may_log(struct admin *a, uint64_t *dropped)
+{
+    mono_ms now = mono_now_ms();
+
+    if (now - a->log.since >= 1000) {
+        a->log.since = now;
+        a->log.lines = 0;
+    }
+    if (a->log.lines == ADMIN_LOG_LINES_MAX) {
+        a->log.dropped++;
+        return false;
+    }
+    a->log.lines++;
+    *dropped = a->log.dropped;
+    a->log.dropped = 0;
+    return true;
+}
+
+static void log_closed(struct admin_conn *c, const char *why)
+{
+    uint64_t dropped;
+
+    if (admin_may_log(c->admin, &dropped)) {
+        log_info("admin", "closed a connection", LOG_STR("why", why), LOG_U64("uid", c->who.uid),
+                 LOG_I64("pid", c->who.pid), LOG_U64("suppressed", dropped));
+    }
+}
+
+void admin_conn_doom(struct admin_conn *c)
+{
+    if (!c->doomed) {
+        c->doomed = true;
+        c->admin->conns_doomed++;
+    }
+}
+
+static void conn_put(struct admin_conn *c, uint64_t id, int code, bool more, uint32_t leader,
+                     const char *message, const void *json, size_t json_size)
+{
+    struct admin *a = c->admin;
+
+    if (c->doomed) {
+        return;
+    }
+    if (admin_reply_put(&c->out, id, code, more, leader, message, json, json_size)) {
+        int put = admin_reply_put(&c->out, id, -RD_ETOO_LARGE, false, 0,
+                                  "the result does not fit into one reply: ask for less", NULL, 0);
+        rd_assert(put == 0);
+    }
+    if (c->out.size - c->out_sent > ADMIN_OUTPUT_MAX) {
+        log_closed(c, "8 MiB of replies are not read");
+        admin_conn_doom(c);
+        return;
+    }
+    if (!c->dirty) {
+        c->dirty = true;
+        TAILQ_INSERT_TAIL(&a->dirty, c, dirty_link);
+    }
+}
+
+void admin_conn_reply(struct admin_conn *c, uint64_t id, int code, const char *message)
+{
+    conn_put(c, id, code, false, 0, message, NULL, 0);
+}
+
+void admin_answer(struct admin_call *call, int code, uint32_t leader, const char *message,
+                  const void *json, size_t json_size)
+{
+    conn_put(call->conn, call->id, code, false, leader, message, json, json_size);
+    call_close(call);
+}
+
+bool admin_answer_more(struct admin_call *call, const void *json, size_t json_size)
+{
+    conn_put(call->conn, call->id, 0, true, 0, NULL, json, json_size);
+    return !call->conn->doomed;
+}
+
+/* ---- Requests ---- */
+
+static bool must_pause(const struct admin_conn *c)
+{
+    return c->calls_open >= ADMIN_CALLS_MAX || c->admin->calls_open >= ADMIN_OPEN_MAX ||
+           c->out.size - c->out_sent > ADMIN_OUTPUT_PAUSE;
+}
+
+static void conn_set_paused(struct admin_conn *c, bool paused)
+{
+    if (c->paused == paused) {
+        return;
+    }
+    c->paused = paused;
+    if (paused) {
+        c->admin->conns_paused++;
+        (void)event_del(c->read_event);
+    } else {
+        c->admin->conns_paused--;
+        (void)event_add(c->read_event, NULL);
+    }
+}
+
+/* The stream is out of step: say why, then end. */
+static void conn_end(struct admin_conn *c, int code, const char *why)
+{
+    log_closed(c, why);
+    admin_conn_reply(c, 0, code, why);
+    c->ending = true;
+    (void)event_del(c->read_event);
+}
+
+static void conn_bad_frame(struct admin_conn *c, int code)
+{
+    char why[160];
+
+    if (code != -RD_ETOO_LARGE) {
+        conn_end(c, -RD_EINVALID, "the bytes are no frame of raftd's admin protocol, version 1");
+        return;
+    }
+    (void)snprintf(why, sizeof why, "a request frame has at most %d bytes%s",
+                   c->may_change ? FRAME_ADMIN_MAX : ADMIN_ASK_FRAME_MAX,
+                   c->may_change ? "" : " from a user who may only ask who leads");
+    conn_end(c, c->may_change ? code : -RD_EPERMISSION, why);
+}
+
+static void conn_request(struct admin_conn *c, const struct frame *frame)
+{
+    struct admin_request request;
+
+    request.id = 0;
+    int code = admin_request_decode(frame, &request);
+    if (code == -RD_ETOO_LARGE) {
+        admin_conn_reply(c, request.id, code,
+                         "above a limit: key <= 480 bytes, value <= 1 MiB, request <= 1.5 MiB");
+        return;
+    }
+    if (code) {
+        conn_end(c, -RD_EINVALID, "the request cannot be decoded");
+        return;
+    }
+    admin_command_run(c, &request);
+    admin_request_done(&request);
+}
+
+/* All complete frames, as far as the limits allow. */
+static void conn_parse(struct admin_conn *c)
+{
+    size_t max = c->may_change ? FRAME_ADMIN_MAX : ADMIN_ASK_FRAME_MAX;
+    size_t at = 0;
+    int found = 1;
+
+    while (!c->doomed && !c->ending && !must_pause(c) && at < c->in.size) {
+        struct frame frame;
+        found = frame_parse(c->in.data + at, c->in.size - at, max, &frame, NULL);
+        if (found <= 0) {
+            break;
+        }
+        conn_request(c, &frame);
+        at += frame.total;
+    }
+    if (found < 0) {
+        conn_bad_frame(c, found);
+    }
+    if (c->doomed || c->ending) {
+        return;
+    }
+    buf_drop(&c->in, at);
+    if (c->in.size == 0 && c->in.capacity > ADMIN_READ_SIZE) {
+        buf_done(&c->in);
+    }
+    conn_set_paused(c, must_pause(c));
+}
+
+static void read_cb(evutil_socket_t fd, short what, void *arg)
+{
+    struct admin_conn *c = arg;
+    struct admin *a = c->admin;
+
+    (void)what;
+    if (c->doomed || c->ending) {
+        return;
+    }
+    ssize_t n = recv(fd, a->read_buffer, ADMIN_READ_SIZE, 0);
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+        admin_conn_doom(c);
+        return;
+    }
+    if (n > 0) {
+        buf_put(&c->in, a->read_buffer, (size_t)n);
+    }
+    conn_parse(c); /* also without news: frames may wait from before a pause */
+}
+
+/* ---- Output ---- */
+
+static void conn_send(struct admin_conn *c)
+{
+    while (c->out_sent < c->out.size) {
+        ssize_t n = send(c->fd, c->out.data + c->out_sent, c->out.size - c->out_sent, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0 && errno == EAGAIN) {
+            c->blocked = true;
+            (void)event_add(c->write_event, NULL);
+            return;
+        }
+        if (n < 0) {
+            admin_conn_doom(c);
+            return;
+        }
+        c->out_sent += (size_t)n;
+    }
+    c->out.size = 0;
+    c->out_sent = 0;
+    if (c->out.capacity > ADMIN_OUTPUT_PAUSE) {
+        buf_done(&c->out);
+    }
+    if (c->ending) {
+        admin_conn_doom(c);
+    }
+}
+
+static void write_cb(evutil_socket_t fd, short what, void *arg)
+{
+    struct admin_conn *c = arg;
+
+    (void)fd;
+    (void)what;
+    c->blocked = false;
+    if (!c->doomed) {
+        conn_send(c);
+    }
+}
+
+static void flush_dirty(struct admin *a)
+{
+    struct admin_conn *c;
+
+    while ((c = TAILQ_FIRST(&a->dirty)) != NULL) {
+        TAILQ_REMOVE(&a->dirty, c, dirty_link);
+        c->dirty = false;
+        if (c->doomed || c->blocked) {
+            continue;
+        }
+        conn_send(c);
+    }
+}
+
+void admin_flush(struct admin *a)
+{
+    struct admin_conn *c;
+
+    flush_dirty(a);
+    if (a->conns_paused == 0) {
+        return;
+    }
+    LIST_FOREACH (c, &a->conns, link) {
+        if (c->paused && !c->ending && !c->doomed && !must_pause(c)) {
+            conn_set_paused(c, false);
+            event_active(c->read_event, EV_READ, 0); /* frames that arrived before the pause */
+        }
+    }
+}
+
+/* ---- Life ---- */
+
+/* How many connections this client may share with whom: users without rights can use up neither
+ * what an operator needs nor what the next user needs. 0: there is room. */
+static uint32_t limit_reached(const struct admin *a, const struct credentials *who, bool may_change)
+{
+    uint32_t all =
+        may_change ? ADMIN_CONNECTIONS_MAX : ADMIN_CONNECTIONS_MAX - ADMIN_CONNECTIONS_RESERVED;
+    uint32_t own = 0;
+    const struct admin_conn *c;
+
+    if (a->conns_count >= all) {
+        return all;
+    }
+    if (may_change) {
+        return 0;
+    }
+    LIST_FOREACH (c, &a->conns, link) {
+        own += c->who.uid == who->uid;
+    }
+    return own >= ADMIN_CONNECTIONS_PER_UID ? ADMIN_CONNECTIONS_PER_UID : 0;
+}
+
+static void refuse_connection(int fd, uint32_t limit)
+{
+    struct buf reply = BUF_INIT;
+    char why[96];
+
+    (void)snprintf(why, sizeof why, "%u admin connections are open, the limit: close some first",
+                   limit);
+    if (admin_reply_put(&reply, 0, -RD_ETOO_LARGE, false, 0, why, NULL, 0) == 0) {
+        /* Into an empty socket buffer; whether it arrives is not our business any more. */
+        ssize_t ignored = send(fd, reply.data, reply.size, MSG_NOSIGNAL);
+        (void)ignored;
+    }
+    buf_done(&reply);
+    (void)close(fd);
+}
+
+void admin_conn_accept(struct admin *a, int fd)
+{
+    struct credentials who;
+
+    if (credentials_get(fd, &who)) {
+        (void)close(fd);
+        return;
+    }
+    bool may_change = credentials_allow(&who, &a->policy, ADMIN_CHANGE);
+    uint32_t limit = limit_reached(a, &who, may_change);
+    if (limit) {
+        credentials_done(&who);
+        refuse_connection(fd, limit);
+        return;
+    }
+    struct admin_conn *c = mem_zalloc(sizeof *c);
+    c->admin = a;
+    c->fd = fd;
+    c->who = who;
+    c->may_change = may_change;
+    LIST_INIT(&c->calls);
+    c->read_event = event_new(a->base, fd, EV_READ | EV_PERSIST, read_cb, c);
+    c->write_event = event_new(a->base, fd, EV_WRITE, write_cb, c);
+    rd_assert(c->read_event && c->write_event);
+    LIST_INSERT_HEAD(&a->conns, c, link);
+    a->conns_count++;
+    if (event_add(c->read_event, NULL)) {
+        admin_conn_doom(c);
+    }
+}
+
+static void conn_free(struct admin_conn *c)
+{
+    struct admin *a = c->admin;
+    struct admin_call *call;
+
+    while ((call = LIST_FIRST(&c->calls)) != NULL) {
+        a->ops->cancel(a->ops->server, call);
+        call_close(call);
+    }
+    if (c->dirty) {
+        TAILQ_REMOVE(&a->dirty, c, dirty_link);
+    }
+    if (c->paused) {
+        a->conns_paused--;
+    }
+    if (c->doomed) {
+        a->conns_doomed--;
+    }
+    LIST_REMOVE(c, link);
+    a->conns_count--;
+    event_free(c->read_event);
+    event_free(c->write_event);
+    (void)close(c->fd);
+    credentials_done(&c->who);
+    buf_done(&c->in);
+    buf_done(&c->out);
+    mem_free(c);
+}
+
+void admin_reap(struct admin *a)
+{
+    if (a->conns_doomed == 0) {
+        return;
+    }
+    struct admin_conn *next;
+    for (struct admin_conn *c = LIST_FIRST(&a->conns); c; c = next) {
+        next = LIST_NEXT(c, link);
+        if (c->doomed) {
+            conn_free(c);
+        }
+    }
+}
+
+void admin_conns_free(struct admin *a)
+{
+    struct admin_conn *c;
+    struct admin_call *call;
+
+    while ((c = LIST_FIRST(&a->conns)) != NULL) {
+        conn_free(c);
+    }
+    while ((call = LIST_FIRST(&a->calls_free)) != NULL) {
+        LIST_REMOVE(call, link);
+        mem_free(call);
+    }
+}

@@ -1,0 +1,258 @@
+#include <string.h>
+
+#include "base/check.h"
+#include "base/err.h"
+#include "raftd/internal.h"
+
+/* ---- Answers ---- */
+
+static void json_reset(struct server *s)
+{
+    if (s->json.capacity > SERVER_JSON_KEEP) {
+        buf_done(&s->json);
+    }
+    s->json.size = 0;
+}
+
+/* Ends the call with what is in s->json. */
+static void answer_json(struct server *s, struct slot *slot)
+{
+    admin_answer(slot->call, 0, 0, NULL, s->json.data, s->json.size);
+    server_slot_close(s, slot);
+}
+
+static void answer_error(struct server *s, struct slot *slot, int code, raft_id leader,
+                         const char *why)
+{
+    admin_answer(slot->call, code, leader, why, NULL, 0);
+    server_slot_close(s, slot);
+}
+
+static void answer_get(struct server *s, struct slot *slot)
+{
+    struct state_kv kv;
+
+    if (!state_get(node_state(s->node), slot->key->data, slot->key->size, &kv)) {
+        answer_error(s, slot, -RD_ENOT_FOUND, 0, "there is no such key");
+        return;
+    }
+    report_get(&s->json, &kv);
+    answer_json(s, slot);
+}
+
+static void answer_list(struct server *s, struct slot *slot)
+{
+    const void *prefix = slot->key ? slot->key->data : NULL;
+    size_t prefix_size = slot->key ? slot->key->size : 0;
+
+    if (report_list(&s->json, node_state(s->node), prefix, prefix_size, slot->limit)) {
+        answer_error(s, slot, -RD_ETOO_LARGE, 0,
+                     "the list does not fit into one reply (7 MiB): give a prefix or --limit");
+        return;
+    }
+    answer_json(s, slot);
+}
+
+static void answer_bootstrap(struct server *s, struct slot *slot)
+{
+    struct raft_view view;
+
+    raft_view_get(node_raft(s->node), &view);
+    report_bootstrap(&s->json, &view.cluster);
+    answer_json(s, slot);
+}
+
+static void answer_done(struct server *s, struct slot *slot, const struct node_answer *answer)
+{
+    switch (slot->kind) {
+    case SLOT_PUT:
+        report_put(&s->json, &answer->result);
+        answer_json(s, slot);
+        break;
+    case SLOT_DELETE:
+        report_del(&s->json, &answer->result);
+        answer_json(s, slot);
+        break;
+    case SLOT_BOOTSTRAP:
+        answer_bootstrap(s, slot);
+        break;
+    case SLOT_GET:
+        answer_get(s, slot);
+        break;
+    case SLOT_LIST:
+        answer_list(s, slot);
+        break;
+    case SLOT_FREE:
+    case SLOT_STATUS:
+    case SLOT_MEMBERS:
+    case SLOT_LEADER:
+    case SLOT_IS_LEADER:
+    case SLOT_WATCH:
+        check_fail("the node answers only what it was asked", __FILE__, __LINE__, __func__);
+    }
+}
+
+void server_answer(struct server *s, const struct node_answer *answer)
+{
+    struct slot *slot = server_slot_find(s, answer->token);
+    int code = answer->code ? answer->code : answer->result.code;
+
+    if (!slot) {
+        return; /* cancelled while the answer was on its way */
+    }
+    json_reset(s);
+    if (code) {
+        char why[sizeof answer->message];
+        report_refusal(answer, why, sizeof why);
+        answer_error(s, slot, code, answer->leader, why);
+        return;
+    }
+    answer_done(s, slot, answer);
+}
+
+/* ---- Queries ---- */
+
+static void query_leader(struct server *s, struct slot *slot, const struct node_public *p,
+                         const struct report_leader *leader)
+{
+    if (p->leader == 0) {
+        answer_error(s, slot, -RD_ENO_LEADER, 0, p->reason[0] ? p->reason : "no leader is known");
+        return;
+    }
+    report_leader(&s->json, p, leader);
+    answer_json(s, slot);
+}
+
+static void query_status(struct server *s, struct slot *slot)
+{
+    struct report_status status;
+
+    server_view_status(s, &status);
+    report_status(&s->json, &status);
+    answer_json(s, slot);
+}
+
+static void query_members(struct server *s, struct slot *slot)
+{
+    struct report_members members;
+
+    server_view_members(s, raft_membership_committed(node_raft(s->node)), &members);
+    report_members(&s->json, &members);
+    answer_json(s, slot);
+}
+
+/* Two snapshots are the same to a watcher when they differ only in what changes all the time. */
+static bool watch_differs(struct server *s, const struct node_public *p,
+                          const struct report_leader *leader)
+{
+    struct node_public steady = *p;
+
+    steady.lease_remaining_ms = 0;
+    steady.reason[0] = 0;
+    json_reset(s);
+    report_watch(&s->json, &steady, leader);
+    if (s->json.size == s->watch_seen.size &&
+        memcmp(s->json.data, s->watch_seen.data, s->json.size) == 0) {
+        return false;
+    }
+    s->watch_seen.size = 0;
+    buf_put(&s->watch_seen, s->json.data, s->json.size);
+    return true;
+}
+
+static void query_run(struct server *s, struct slot *slot, const struct node_public *p,
+                      const struct report_leader *leader)
+{
+    json_reset(s);
+    switch (slot->kind) {
+    case SLOT_STATUS:
+        query_status(s, slot);
+        break;
+    case SLOT_MEMBERS:
+        query_members(s, slot);
+        break;
+    case SLOT_LEADER:
+        query_leader(s, slot, p, leader);
+        break;
+    case SLOT_IS_LEADER:
+        report_is_leader(&s->json, p);
+        answer_json(s, slot);
+        break;
+    case SLOT_WATCH: /* its first line; the next ones come from server_watchers_run() */
+        (void)watch_differs(s, p, leader);
+        json_reset(s);
+        slot->started = true;
+        report_watch(&s->json, p, leader);
+        (void)admin_answer_more(slot->call, s->json.data, s->json.size);
+        break;
+    case SLOT_GET:
+        answer_get(s, slot);
+        break;
+    case SLOT_LIST:
+        answer_list(s, slot);
+        break;
+    case SLOT_FREE:
+    case SLOT_PUT:
+    case SLOT_DELETE:
+    case SLOT_BOOTSTRAP:
+        check_fail("changes go through the node", __FILE__, __LINE__, __func__);
+        break;
+    }
+}
+
+void server_queries_run(struct server *s)
+{
+    struct node_public p;
+    struct report_leader leader;
+
+    if (s->queries_count == 0) {
+        return;
+    }
+    node_public_get(s->node, s->now, &p);
+    server_view_leader(s, &p, &leader);
+    for (uint32_t i = 0; i < s->queries_count; i++) {
+        struct slot *slot = server_slot_find(s, s->queries[i]);
+        if (slot) {
+            query_run(s, slot, &p, &leader);
+        }
+    }
+    s->queries_count = 0;
+}
+
+void server_watchers_run(struct server *s)
+{
+    struct node_public p;
+    struct report_leader leader;
+
+    if (s->watches == 0) {
+        return;
+    }
+    node_public_get(s->node, s->now, &p);
+    server_view_leader(s, &p, &leader);
+    if (!watch_differs(s, &p, &leader)) {
+        return;
+    }
+    json_reset(s);
+    report_watch(&s->json, &p, &leader);
+    for (uint32_t i = 0; i < s->slots_count; i++) {
+        if (s->slots[i].kind == SLOT_WATCH && s->slots[i].started) {
+            (void)admin_answer_more(s->slots[i].call, s->json.data, s->json.size);
+        }
+    }
+}
+
+/* ---- The end ---- */
+
+void server_calls_stop(struct server *s)
+{
+    for (uint32_t i = 0; i < s->slots_count; i++) {
+        struct slot *slot = &s->slots[i];
+        bool is_change =
+            slot->kind == SLOT_PUT || slot->kind == SLOT_DELETE || slot->kind == SLOT_BOOTSTRAP;
+        if (slot->kind != SLOT_FREE) {
+            answer_error(s, slot, is_change ? -RD_EUNKNOWN_OUTCOME : -RD_ENOT_READY, 0,
+                         is_change ? "this raftd stops; the change may still happen"
+                                   : "this raftd stops: ask another member");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+/* internal.h - what the files of the raftd room share. Is included by nobody else.
+ *
+ * Callbacks only queue: into the inbox (what the node has to see, in order of arrival) or into the
+ * queries (what is answered from its state at the end of the turn). */
+#ifndef RAFTD_RAFTD_INTERNAL_H
+#define RAFTD_RAFTD_INTERNAL_H
+
+#include <event2/event.h>
+
+#include "admin/admin.h"
+#include "net/net.h"
+#include "node/node.h"
+#include "raftd/report.h"
+#include "raftd/server.h"
+#include "store/store.h"
+
+enum {
+    SERVER_INBOX_MAX = 65536,      /* peer messages beyond it are dropped: Raft sends them again */
+    SERVER_JSON_KEEP = 256 << 10,  /* a larger reply buffer is given back */
+    SERVER_APPEND_BYTES = 1 << 20, /* payload of one AppendEntries */
+    SERVER_APPEND_ENTRIES = 1024,  /* entries of one AppendEntries */
+    SERVER_INFLIGHT_BYTES = 8 << 20, /* unacknowledged per follower */
+    SERVER_INFLIGHT_MSGS = 64,
+    SERVER_CACHE_BYTES = 16 << 20, /* recent entries in memory: twice what may be in flight */
+    SERVER_BATCH_BYTES = 4 << 20,  /* payload of one group commit */
+    SERVER_APPLY_MAX = 4096,       /* entries applied per turn */
+    SERVER_PEER_QUEUE_BYTES = 32 << 20,
+    SERVER_USER_TIMEOUT_MIN_MS = 2000,
+    SERVER_EXTEND_MS = 30000, /* more time asked of systemd while the log is verified */
+};
+
+enum inbox_kind {
+    INBOX_MESSAGE,
+    INBOX_HELLO,
+    INBOX_LINK_DOWN,
+    INBOX_WRITE,
+    INBOX_READ,
+    INBOX_BOOTSTRAP,
+    INBOX_CANCEL,
+};
+
+struct inbox_item {
+    enum inbox_kind kind;
+    raft_id from;        /* MESSAGE, LINK_DOWN */
+    uint32_t timeout_ms; /* WRITE, READ, BOOTSTRAP */
+    uint64_t token;      /* WRITE .. CANCEL */
+    union {
+        struct peer_msg message;  /* owned */
+        struct peer_hello *hello; /* owned */
+        struct blob *txn;         /* owned */
+    };
+};
+
+enum slot_kind {
+    SLOT_FREE,
+    SLOT_PUT,
+    SLOT_DELETE,
+    SLOT_BOOTSTRAP,
+    SLOT_GET,
+    SLOT_LIST,
+    SLOT_STATUS,
+    SLOT_MEMBERS,
+    SLOT_LEADER,
+    SLOT_IS_LEADER,
+    SLOT_WATCH,
+};
+
+struct slot { /* one open admin call */
+    enum slot_kind kind;
+    uint32_t generation; /* a token of an earlier use does not find the slot */
+    uint32_t next_free;
+    bool at_node; /* the node knows the token */
+    bool started; /* WATCH: its first line is out */
+    struct admin_call *call;
+    struct blob *key; /* GET; LIST: prefix or NULL */
+    uint64_t limit;   /* LIST */
+};
+
+struct server {
+    const struct config *config;
+    const struct server_source *source;
+    struct systemd *systemd;
+    struct event_base *base;
+    struct store *store;
+    struct store_info info;
+    struct node *node;
+    struct net *net;
+    struct admin *admin;
+    struct server_ops ops;
+    char uri[PEER_URI_SIZE]; /* in force; reloadable */
+    mono_ms started;
+    mono_ms now; /* of the turn */
+
+    struct event *store_event;
+    struct event *timer;
+    struct event *signals[3];
+    bool store_ready; /* the store's eventfd was readable */
+    mono_ms timer_at; /* armed for; UINT64_MAX: not armed */
+    bool stop_wanted;
+    bool reload_wanted;
+    bool uri_changed; /* the node has not heard yet */
+
+    struct inbox_item *inbox;
+    uint32_t inbox_count, inbox_capacity;
+    uint64_t inbox_dropped;
+
+    struct slot *slots;
+    uint32_t slots_count, slots_capacity;
+    uint32_t slots_free; /* index + 1 of the first free one, 0: none */
+    uint64_t *queries;   /* tokens */
+    uint32_t queries_count, queries_capacity;
+    uint32_t watches;
+
+    bool batch_in_flight;
+    uint64_t batch_seq; /* last submitted */
+    mono_ms batch_since;
+    bool stalled;
+
+    raft_index targets_index;   /* membership for which the targets were set */
+    struct node_public seen;    /* last logged */
+    struct raft_view seen_view; /* for a failed check */
+    struct buf watch_seen;      /* last pushed, without what changes all the time */
+    struct buf json;            /* the reply being written */
+};
+
+/* server.c: tell the links, the service manager and ourselves how the node begins. */
+void server_introduce(struct server *s);
+
+/* calls.c: the admin room's side: open calls and the inbox. */
+void server_calls_init(struct server *s);
+void server_calls_done(struct server *s);
+struct slot *server_slot_find(const struct server *s, uint64_t token); /* NULL: ended */
+void server_slot_close(struct server *s, struct slot *slot);
+struct inbox_item *server_inbox_push(struct server *s, enum inbox_kind kind);
+/* Feed the node what gathered. */
+void server_inbox_feed(struct server *s);
+
+/* answers.c: what open calls hear. Answer a request the node has finished: */
+void server_answer(struct server *s, const struct node_answer *answer);
+/* Answer what needs no quorum, from the state as it is now. */
+void server_queries_run(struct server *s);
+/* Tell watchers when what they see differs. Before the queries: those tell new watchers. */
+void server_watchers_run(struct server *s);
+/* The process ends: whoever waits hears so. */
+void server_calls_stop(struct server *s);
+
+/* view.c: plain data for report.h; strings are borrowed until the node's next turn. */
+void server_view_leader(const struct server *s, const struct node_public *p,
+                        struct report_leader *out);
+void server_view_members(const struct server *s, const struct raft_membership *m,
+                         struct report_members *out);
+void server_view_status(const struct server *s, struct report_status *out);
+
+/* reload.c: read the configuration again; apply what may change at run time, say what may not.
+ * 0, or -RD_ECONFIG with one line per error in `errors`: then nothing changed. */
+int server_reload(struct server *s, struct buf *errors);
+
+#endif

@@ -1,0 +1,77 @@
+/* report.h - what users see: the JSON of contract section 3, from plain data.
+ *
+ * Field names and meanings are the contract's; objects may gain fields. What this node does not
+ * know is null. Threads: any. Ownership: every pointer is borrowed for the call; output is
+ * appended. */
+#ifndef RAFTD_RAFTD_REPORT_H
+#define RAFTD_RAFTD_REPORT_H
+
+#include "node/node.h"
+#include "wire/admin.h"
+
+#define REPORT_SCHEMA "raftd/1"
+#define REPORT_UNKNOWN UINT64_MAX /* a number this node does not know: printed as null */
+
+enum { REPORT_JSON_MAX = ADMIN_JSON_MAX }; /* of one result; what is longer is refused */
+
+struct report_member {
+    raft_id id;
+    enum raft_role role;
+    const char *name, *address, *uri, *version; /* "": unknown or none */
+    struct uuid store;
+    uint64_t match_index, lag, contact_ms; /* or REPORT_UNKNOWN */
+    bool connected;
+    char trouble[160]; /* why there is no link; "" when there is */
+};
+
+struct report_members {
+    raft_index index; /* of the entry that holds the membership */
+    bool pending;     /* a change is not committed yet */
+    uint32_t count;
+    struct report_member rows[RAFT_MEMBERS_MAX];
+};
+
+struct report_leader {
+    const char *address, *uri; /* of public.leader; "": unknown or none */
+};
+
+struct report_status {
+    struct uuid cluster; /* not set: none */
+    const char *cluster_name;
+    raft_id id;
+    const char *name, *address, *uri;
+    struct uuid store;
+    struct node_public public;
+    struct report_leader leader;
+    raft_index commit, applied, first, last;
+    uint64_t revision;
+    raft_index digest_index;
+    uint64_t digest;
+    uint32_t voters, need, reachable;
+    struct report_members members; /* in force */
+    const char *disk_state;        /* "ok", "stalled" */
+    uint32_t log_commit_p99_us;
+    uint64_t log_bytes, state_bytes;
+    uint64_t rss_bytes, fds, uptime_ms;
+};
+
+void report_status(struct buf *out, const struct report_status *s);
+void report_members(struct buf *out, const struct report_members *m);
+void report_leader(struct buf *out, const struct node_public *p, const struct report_leader *l);
+void report_is_leader(struct buf *out, const struct node_public *p);
+void report_watch(struct buf *out, const struct node_public *p, const struct report_leader *l);
+
+void report_put(struct buf *out, const struct state_result *r);
+void report_del(struct buf *out, const struct state_result *r);
+void report_bootstrap(struct buf *out, const struct uuid *cluster);
+void report_get(struct buf *out, const struct state_kv *kv);
+
+/* Keys that start with `prefix`, at most `limit` (0: all). 0, or -RD_ETOO_LARGE (nothing appended):
+ * more than REPORT_JSON_MAX. */
+int report_list(struct buf *out, const struct state *state, const void *prefix, size_t prefix_size,
+                uint64_t limit);
+
+/* Why a write was refused, when the node itself gave no words: never empty. */
+void report_refusal(const struct node_answer *answer, char *text, size_t text_size);
+
+#endif

@@ -1,0 +1,266 @@
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "raftd/internal.h"
+
+/* ---- The turn ---- */
+
+static int take_completion(struct server *s)
+{
+    uint64_t seq = 0;
+
+    if (!s->store_ready) {
+        return 0;
+    }
+    s->store_ready = false;
+    int code = store_completed(s->store, &seq);
+    if (code) {
+        log_error("raftd", "the log could not be written", LOG_ERR(code));
+        return code;
+    }
+    if (seq == 0) {
+        return 0;
+    }
+    s->batch_in_flight = false;
+    node_persisted(s->node, seq);
+    if (s->stalled) {
+        s->stalled = false;
+        log_notice("raftd", "the log disk works again",
+                   LOG_U64("outstanding_ms", s->now - s->batch_since));
+        node_disk(s->node, false);
+    }
+    return 0;
+}
+
+static mono_ms stall_at(const struct server *s)
+{
+    return s->batch_in_flight && !s->stalled ? s->batch_since + s->config->stall_timeout_ms
+                                             : UINT64_MAX;
+}
+
+static void check_stall(struct server *s)
+{
+    if (s->now < stall_at(s)) {
+        return;
+    }
+    s->stalled = true;
+    log_warning("raftd", "the log disk hangs: a commit is outstanding",
+                LOG_U64("outstanding_ms", s->now - s->batch_since),
+                LOG_U64("stall_timeout_ms", s->config->stall_timeout_ms));
+    node_disk(s->node, true);
+}
+
+static void submit(struct server *s, const struct node_batch *batch)
+{
+    if (!batch || batch->seq == s->batch_seq) {
+        return;
+    }
+    const struct raft_save *save = &batch->save;
+    store_submit(s->store, &(struct store_batch){.seq = batch->seq,
+                                                 .hard_set = save->hard_set,
+                                                 .cluster = save->cluster,
+                                                 .term = save->term,
+                                                 .vote = save->vote,
+                                                 .first = save->first,
+                                                 .entries = save->entries,
+                                                 .entries_count = save->entries_count});
+    s->batch_seq = batch->seq;
+    s->batch_in_flight = true;
+    s->batch_since = s->now;
+}
+
+/* For an assertion that fails in the next turn: reading the node then might fail again. */
+static void remember(struct server *s)
+{
+    raft_view_get(node_raft(s->node), &s->seen_view);
+}
+
+static void update_targets(struct server *s)
+{
+    struct node_target targets[RAFT_MEMBERS_MAX + RAFT_VOTERS_MAX];
+
+    net_set_targets(s->net, targets, node_targets(s->node, targets));
+    s->targets_index = raft_membership(node_raft(s->node))->index;
+}
+
+static void update_hello(struct server *s)
+{
+    struct peer_hello hello;
+
+    node_hello_get(s->node, &hello);
+    net_set_hello(s->net, &hello);
+}
+
+static void update_status(struct server *s, const struct node_public *p)
+{
+    char text[384];
+
+    (void)snprintf(text, sizeof text, "%s, term %llu, leader %u%s%s", node_state_text(p->state),
+                   (unsigned long long)p->term, p->leader, p->reason[0] ? ": " : "", p->reason);
+    systemd_status(s->systemd, text);
+}
+
+void server_introduce(struct server *s)
+{
+    update_hello(s);
+    update_targets(s);
+    remember(s);
+    node_public_get(s->node, s->now, &s->seen);
+    update_status(s, &s->seen);
+}
+
+static void note_changes(struct server *s)
+{
+    struct node_public p;
+
+    node_public_get(s->node, s->now, &p);
+    if (p.state == s->seen.state && p.term == s->seen.term && p.leader == s->seen.leader &&
+        p.is_leader == s->seen.is_leader) {
+        return;
+    }
+    if (p.state != s->seen.state || p.leader != s->seen.leader) {
+        log_notice("raft", p.state != s->seen.state ? "role changed" : "leader changed",
+                   LOG_STR("state", node_state_text(p.state)),
+                   LOG_STR("was", node_state_text(s->seen.state)), LOG_U64("term", p.term),
+                   LOG_U64("leader", p.leader), LOG_U64("last_index", s->seen_view.last),
+                   LOG_U64("commit_index", s->seen_view.commit), LOG_STR("reason", p.reason));
+    }
+    s->seen = p;
+    update_status(s, &p);
+}
+
+static void follow_changes(struct server *s, const struct node_out *out)
+{
+    remember(s);
+    if (out->hello_changed) {
+        update_hello(s);
+    }
+    if (out->changed || out->hello_changed ||
+        s->targets_index != raft_membership(node_raft(s->node))->index) {
+        update_targets(s);
+    }
+    if (out->changed) {
+        note_changes(s);
+    }
+}
+
+static int take_output(struct server *s, const struct node_out *out)
+{
+    if (out->fatal) {
+        log_error("raftd", "cannot go on", LOG_STR("why", out->fatal_why), LOG_ERR(out->fatal));
+        return out->fatal;
+    }
+    /* First what others wait for: our disk and the peers' disks work at the same time. */
+    submit(s, out->batch);
+    for (uint32_t i = 0; i < out->sends_count; i++) {
+        net_send(s->net, out->sends[i].to, &out->sends[i].msg);
+    }
+    net_flush(s->net);
+    for (uint32_t i = 0; i < out->answers_count; i++) {
+        server_answer(s, &out->answers[i]);
+    }
+    follow_changes(s, out);
+    server_watchers_run(s);
+    server_queries_run(s);
+    return 0;
+}
+
+static void reload_if_wanted(struct server *s)
+{
+    struct buf errors = BUF_INIT;
+
+    if (s->reload_wanted) {
+        s->reload_wanted = false;
+        (void)server_reload(s, &errors);
+        buf_done(&errors);
+    }
+    if (s->uri_changed) {
+        s->uri_changed = false;
+        node_set_uri(s->node, s->uri);
+    }
+}
+
+/* A claim lapses without any event: watchers have to hear. */
+static mono_ms claim_ends(const struct server *s)
+{
+    struct node_public p;
+
+    if (s->watches == 0) {
+        return UINT64_MAX;
+    }
+    node_public_get(s->node, s->now, &p);
+    return p.is_leader ? s->now + p.lease_remaining_ms + 1 : UINT64_MAX;
+}
+
+/* When the next turn is due even if nothing arrives. */
+static mono_ms next_turn(struct server *s)
+{
+    mono_ms at = node_deadline(s->node);
+    mono_ms other = stall_at(s);
+
+    at = other < at ? other : at;
+    other = systemd_watchdog(s->systemd, s->now);
+    at = other < at ? other : at;
+    other = claim_ends(s);
+    at = other < at ? other : at;
+    return s->inbox_count || s->queries_count ? s->now : at;
+}
+
+static void arm_timer(struct server *s, mono_ms at)
+{
+    if (at == s->timer_at) {
+        return;
+    }
+    if (at == UINT64_MAX) {
+        (void)evtimer_del(s->timer);
+    } else {
+        uint64_t ms = at > s->now ? at - s->now : 0;
+        const struct timeval delay = {.tv_sec = (time_t)(ms / 1000),
+                                      .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
+        (void)evtimer_add(s->timer, &delay);
+    }
+    s->timer_at = at;
+}
+
+static int turn(struct server *s)
+{
+    s->now = mono_now_ms();
+    node_begin(s->node, s->now, mono_wall_ms());
+    reload_if_wanted(s);
+    int code = take_completion(s);
+    if (code) {
+        return code;
+    }
+    server_inbox_feed(s);
+    check_stall(s);
+    code = take_output(s, node_end(s->node));
+    node_out_clear(s->node);
+    if (code) {
+        return code;
+    }
+    admin_flush(s->admin);
+    admin_reap(s->admin);
+    net_reap(s->net);
+    return 0;
+}
+
+int server_run(struct server *s)
+{
+    int code = turn(s);
+
+    while (code == 0 && !s->stop_wanted) {
+        mono_ms at = next_turn(s);
+        bool is_due = at <= s->now;
+        if (!is_due) {
+            arm_timer(s, at);
+        }
+        if (event_base_loop(s->base, EVLOOP_ONCE | (is_due ? EVLOOP_NONBLOCK : 0)) < 0) {
+            log_error("raftd", "the event loop failed", LOG_ERR(-errno));
+            return -RD_EDISK;
+        }
+        code = turn(s);
+    }
+    return code;
+}

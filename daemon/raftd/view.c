@@ -1,0 +1,194 @@
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "raft/membership.h"
+#include "raftd/internal.h"
+
+/* What a member says about itself in its hello; our own words need no hello. */
+struct words {
+    const char *name, *uri, *version;
+};
+
+static struct words words_of(const struct server *s, raft_id id)
+{
+    if (id == s->config->node_id) {
+        return (struct words){s->config->node_name, s->uri, RAFTD_VERSION};
+    }
+    const struct peer_hello *hello = node_peer_hello(s->node, id);
+    return hello ? (struct words){hello->name, hello->uri, hello->version}
+                 : (struct words){"", "", ""};
+}
+
+void server_view_leader(const struct server *s, const struct node_public *p,
+                        struct report_leader *out)
+{
+    const struct raft_member *member =
+        membership_find(raft_membership(node_raft(s->node)), p->leader);
+
+    out->address = member ? member->address : "";
+    out->uri = p->leader ? words_of(s, p->leader).uri : "";
+}
+
+/* ---- Members ---- */
+
+static void view_progress(const struct server *s, const struct raft_view *view,
+                          struct report_member *out)
+{
+    const struct raft *r = node_raft(s->node);
+    struct raft_peer_view peer;
+
+    out->match_index = out->lag = out->contact_ms = REPORT_UNKNOWN;
+    if (view->state != RAFT_LEADER) {
+        return;
+    }
+    if (out->id == s->config->node_id) {
+        out->match_index = view->saved;
+        out->contact_ms = 0;
+    } else if (raft_peer_view(r, out->id, &peer)) {
+        out->match_index = peer.match;
+        out->contact_ms = peer.contact ? s->now - peer.contact : REPORT_UNKNOWN;
+    } else {
+        return;
+    }
+    out->lag = view->last > out->match_index ? view->last - out->match_index : 0;
+}
+
+static void view_member(const struct server *s, const struct raft_view *view,
+                        const struct raft_member *member, struct report_member *out)
+{
+    struct words words = words_of(s, member->id);
+    bool is_self = member->id == s->config->node_id;
+
+    *out = (struct report_member){.id = member->id,
+                                  .role = member->role,
+                                  .name = words.name,
+                                  .address = member->address,
+                                  .uri = words.uri,
+                                  .version = words.version,
+                                  .store = member->store,
+                                  .connected = is_self || net_is_connected(s->net, member->id)};
+    view_progress(s, view, out);
+    if (!out->connected) {
+        (void)snprintf(out->trouble, sizeof out->trouble, "%s", net_trouble(s->net, member->id));
+    }
+}
+
+void server_view_members(const struct server *s, const struct raft_membership *m,
+                         struct report_members *out)
+{
+    const struct raft *r = node_raft(s->node);
+    struct raft_view view;
+
+    raft_view_get(r, &view);
+    out->index = m->index;
+    out->pending = raft_membership(r)->index != raft_membership_committed(r)->index;
+    out->count = m->members_count;
+    for (uint32_t i = 0; i < m->members_count; i++) {
+        view_member(s, &view, &m->members[i], &out->rows[i]);
+    }
+}
+
+/* A leader counts who answers it; everybody else only knows to whom it has links. */
+static uint32_t view_reachable(const struct server *s, const struct raft_view *view,
+                               const struct report_members *members)
+{
+    uint32_t reachable = 0;
+
+    if (view->state == RAFT_LEADER) {
+        return raft_voters_reachable(node_raft(s->node), s->now);
+    }
+    for (uint32_t i = 0; i < members->count; i++) {
+        reachable += members->rows[i].role == RAFT_VOTER && members->rows[i].connected;
+    }
+    return reachable;
+}
+
+/* ---- The process ---- */
+
+static uint64_t resident_bytes(void)
+{
+    char text[128];
+    unsigned long long size = 0;
+    unsigned long long resident = 0;
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0) {
+        return 0;
+    }
+    ssize_t n = read(fd, text, sizeof text - 1);
+    (void)close(fd);
+    text[n > 0 ? n : 0] = 0;
+    if (sscanf(text, "%llu %llu", &size, &resident) != 2) {
+        return 0;
+    }
+    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static uint64_t open_descriptors(void)
+{
+    DIR *directory = opendir("/proc/self/fd");
+    uint64_t count = 0;
+
+    if (!directory) {
+        return 0;
+    }
+    while (readdir(directory)) { /* NOLINT(concurrency-mt-unsafe): the stream is ours alone */
+        count++;
+    }
+    (void)closedir(directory);
+    return count > 3 ? count - 3 : 0; /* ".", ".." and the directory itself */
+}
+
+/* ---- status ---- */
+
+static void view_disk(const struct server *s, struct report_status *out)
+{
+    struct store_stats stats;
+
+    store_stats_get(s->store, &stats);
+    out->disk_state = s->stalled ? "stalled" : "ok";
+    out->log_commit_p99_us = stats.commit_p99_us;
+    out->log_bytes = stats.log_bytes;
+    out->state_bytes = stats.state_bytes;
+}
+
+static void view_raft(const struct server *s, struct report_status *out)
+{
+    const struct raft_membership *membership = raft_membership(node_raft(s->node));
+    const struct state *state = node_state(s->node);
+    struct raft_view view;
+
+    raft_view_get(node_raft(s->node), &view);
+    out->cluster = view.cluster;
+    out->commit = view.commit;
+    out->applied = state_index(state);
+    out->last = view.last;
+    out->first = s->info.first ? s->info.first : (view.last ? 1 : 0);
+    out->revision = state_revision(state);
+    out->digest_index = state_index(state);
+    out->digest = state_digest(state);
+    out->voters = membership_voters(membership);
+    out->need = membership_quorum(membership);
+    server_view_members(s, membership, &out->members);
+    out->reachable = view_reachable(s, &view, &out->members);
+}
+
+void server_view_status(const struct server *s, struct report_status *out)
+{
+    *out = (struct report_status){.cluster_name = s->config->cluster_name,
+                                  .id = s->config->node_id,
+                                  .name = s->config->node_name,
+                                  .address = s->config->advertise,
+                                  .uri = s->uri,
+                                  .store = s->info.store,
+                                  .rss_bytes = resident_bytes(),
+                                  .fds = open_descriptors(),
+                                  .uptime_ms = s->now - s->started};
+    node_public_get(s->node, s->now, &out->public);
+    server_view_leader(s, &out->public, &out->leader);
+    view_raft(s, out);
+    view_disk(s, out);
+}
