@@ -1,0 +1,594 @@
+/* golden - run a script against a cluster of cores and compare the trace with the one in the file.
+ *
+ *   golden FILE            exit status 1 and the first difference when they differ
+ *   golden --accept FILE   write the trace into the file
+ *
+ * A script is a text file. Lines that start with # and empty lines are for people. Indented lines
+ * are the expected trace of the command above them. Commands:
+ *
+ *   cluster N [key=value]...    N empty cores; members (the first so many), T, heartbeat, entries,
+ *                               bytes, msgs, window, cache
+ *   past ID term=T vote=V log=T1,T2,...   what is on its disk: a log with entries of these terms
+ *   start ID|all                restart ID     crash ID
+ *   form ID                     all start empty, ID founds the cluster and leads it, quietly
+ *   autosave on|off             is every save durable at once
+ *   persist ID|all              a save is taken and durable    save ID / saved ID: its two halves
+ *   wait MS                     time passes, nobody notices
+ *   advance MS                  time passes, everybody keeps his deadlines
+ *   campaign ID                 its election timer runs out; the others' do not
+ *   tick ID     paused ID     disk ID stall|ok     linkdown ID PEER
+ *   propose ID TEXT             read ID TOKEN
+ *   deliver FROM->TO [TYPE] [COUNT]   what is under way now; * for anybody; deliver all
+ *   duplicate FROM->TO [TYPE]   the same, and it stays under way
+ *   drop FROM->TO [TYPE]        drop all
+ *   beat LEADER PEER N          N heartbeats heard by that peer alone, quietly
+ *   settle                      deliver and save until nothing moves
+ *   quietly COMMAND...          without its trace
+ *   inject FROM->TO TYPE key=value...   a message that nobody sent
+ *   status [ID]   timer ID   log ID   queue */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/units.h"
+#include "golden.h"
+#include "msgs.h"
+
+enum { WORDS_MAX = 24 };
+
+struct words {
+    char *word[WORDS_MAX];
+    uint32_t count;
+};
+
+struct command {
+    const char *name;
+    uint32_t words_min; /* with the name */
+    void (*run)(struct golden *g, const struct words *w);
+};
+
+static const char *script_name;
+static uint32_t script_line;
+
+_Noreturn static void bad(const char *what, const char *word)
+{
+    (void)fprintf(stderr, "%s:%" PRIu32 ": %s: %s\n", script_name, script_line, what, word);
+    exit(2);
+}
+
+static uint64_t number(const char *text)
+{
+    uint64_t n;
+
+    if (units_parse_number(text, 0, UINT64_MAX, &n)) {
+        bad("not a number", text);
+    }
+    return n;
+}
+
+static raft_id core_id(const struct golden *g, const char *text)
+{
+    uint64_t n = number(text);
+
+    if (n < 1 || n > g->count) {
+        bad("no such core", text);
+    }
+    return (raft_id)n;
+}
+
+static struct golden_core *running(struct golden *g, const char *text)
+{
+    struct golden_core *c = &g->cores[core_id(g, text)];
+
+    if (!c->started) {
+        bad("is not running", text);
+    }
+    return c;
+}
+
+/* The value of key=value, or NULL. */
+static const char *value_of(const struct words *w, const char *key)
+{
+    size_t size = strlen(key);
+
+    for (uint32_t i = 1; i < w->count; i++) {
+        if (strncmp(w->word[i], key, size) == 0 && w->word[i][size] == '=') {
+            return w->word[i] + size + 1;
+        }
+    }
+    return NULL;
+}
+
+static uint64_t number_of(const struct words *w, const char *key, uint64_t otherwise)
+{
+    const char *text = value_of(w, key);
+
+    return text ? number(text) : otherwise;
+}
+
+static struct golden_filter filter(const struct golden *g, const struct words *w)
+{
+    struct golden_filter f = {0};
+    char *arrow = strstr(w->word[1], "->");
+
+    if (strcmp(w->word[1], "all") == 0) {
+        return f;
+    }
+    if (!arrow) {
+        bad("FROM->TO expected", w->word[1]);
+    }
+    *arrow = '\0';
+    f.from = strcmp(w->word[1], "*") == 0 ? 0 : core_id(g, w->word[1]);
+    f.to = strcmp(arrow + 2, "*") == 0 ? 0 : core_id(g, arrow + 2);
+    *arrow = '-';
+    if (w->count > 2) {
+        f.type = msgs_type_by_name(w->word[2]);
+        if (f.type == 0) {
+            bad("no such message type", w->word[2]);
+        }
+    }
+    return f;
+}
+
+/* ---- Commands ---- */
+
+static void run_cluster(struct golden *g, const struct words *w)
+{
+    struct raft_config config = {
+        .heartbeat_ms = (uint32_t)number_of(w, "heartbeat", 100),
+        .election_timeout_ms = (uint32_t)number_of(w, "T", 500),
+        .append_bytes_max = (uint32_t)number_of(w, "bytes", 65536),
+        .append_entries_max = (uint32_t)number_of(w, "entries", 64),
+        .inflight_bytes_max = (uint32_t)number_of(w, "window", 1048576),
+        .inflight_msgs_max = (uint32_t)number_of(w, "msgs", 64),
+        .cache_bytes_max = number_of(w, "cache", 1048576),
+    };
+    uint64_t count = number(w->word[1]);
+
+    if (count < 1 || count > GOLDEN_CORES_MAX || g->count) {
+        bad("one cluster of 1 to 7", w->word[1]);
+    }
+    uint64_t members = number_of(w, "members", count);
+    if (members < 1 || members > count) {
+        bad("members are some of the cores", w->word[1]);
+    }
+    golden_cluster(g, (uint32_t)count, (uint32_t)members, &config);
+}
+
+static void run_past(struct golden *g, const struct words *w)
+{
+    const char *log = value_of(w, "log");
+    raft_term terms[64];
+    uint32_t count = 0;
+
+    while (log && *log && count < 64) {
+        char *end;
+
+        terms[count++] = strtoull(log, &end, 10);
+        log = *end ? end + 1 : end;
+    }
+    golden_past(g, core_id(g, w->word[1]), number_of(w, "term", 0),
+                (raft_id)number_of(w, "vote", 0), terms, count);
+}
+
+static void run_start(struct golden *g, const struct words *w)
+{
+    bool all = strcmp(w->word[1], "all") == 0;
+
+    for (uint32_t id = 1; id <= g->count; id++) {
+        if (all || id == core_id(g, w->word[1])) {
+            golden_start(g, id);
+            golden_status(g, id);
+        }
+    }
+}
+
+static void run_crash(struct golden *g, const struct words *w)
+{
+    golden_crash(g, running(g, w->word[1])->id);
+}
+
+static void run_restart(struct golden *g, const struct words *w)
+{
+    golden_crash(g, core_id(g, w->word[1]));
+    run_start(g, w);
+}
+
+static void run_form(struct golden *g, const struct words *w)
+{
+    raft_id leader = core_id(g, w->word[1]);
+    struct uuid cluster = {.bytes = {0xcc}};
+
+    g->quiet = true;
+    for (uint32_t id = 1; id <= g->membership.members_count; id++) {
+        struct raft_event adopt = {.type = RAFT_EV_ADOPT, .found = {.cluster = &cluster}};
+        struct raft_event found = {.type = RAFT_EV_FOUND,
+                                   .found = {.cluster = &cluster, .membership = &g->membership}};
+
+        golden_start(g, id);
+        golden_step(g, id, id == leader ? &found : &adopt);
+    }
+    mono_ms at = raft_deadline(g->cores[leader].raft);
+    g->now = at > g->now ? at : g->now;
+    golden_settle(g);
+    golden_step(g, leader, &(struct raft_event){.type = RAFT_EV_TICK});
+    golden_settle(g);
+    g->now += g->cores[leader].config.heartbeat_ms;
+    golden_step(g, leader, &(struct raft_event){.type = RAFT_EV_TICK});
+    golden_settle(g);
+    g->quiet = false;
+    for (uint32_t id = 1; id <= g->membership.members_count; id++) {
+        golden_status(g, id);
+    }
+}
+
+static void run_autosave(struct golden *g, const struct words *w)
+{
+    g->autosave = strcmp(w->word[1], "on") == 0;
+}
+
+static void run_persist(struct golden *g, const struct words *w)
+{
+    bool all = strcmp(w->word[1], "all") == 0;
+
+    for (uint32_t id = 1; id <= g->count; id++) {
+        bool wanted = g->cores[id].started && raft_save_wanted(g->cores[id].raft);
+
+        if (all ? wanted : id == core_id(g, w->word[1])) {
+            golden_save(g, id);
+            golden_saved(g, id);
+        }
+    }
+}
+
+static void run_save(struct golden *g, const struct words *w)
+{
+    golden_save(g, running(g, w->word[1])->id);
+}
+
+static void run_saved(struct golden *g, const struct words *w)
+{
+    golden_saved(g, running(g, w->word[1])->id);
+}
+
+static void run_wait(struct golden *g, const struct words *w)
+{
+    g->now += number(w->word[1]);
+}
+
+static void run_advance(struct golden *g, const struct words *w)
+{
+    golden_advance(g, number(w->word[1]));
+}
+
+static void run_campaign(struct golden *g, const struct words *w)
+{
+    const struct golden_core *c = running(g, w->word[1]);
+    mono_ms at = raft_deadline(c->raft);
+
+    if (at == UINT64_MAX) {
+        golden_say(g, "%" PRIu32 " has no election timer", c->id);
+        return;
+    }
+    g->now = at > g->now ? at : g->now;
+    golden_step(g, c->id, &(struct raft_event){.type = RAFT_EV_TICK});
+}
+
+static void run_tick(struct golden *g, const struct words *w)
+{
+    golden_step(g, running(g, w->word[1])->id, &(struct raft_event){.type = RAFT_EV_TICK});
+}
+
+static void run_paused(struct golden *g, const struct words *w)
+{
+    golden_step(g, running(g, w->word[1])->id, &(struct raft_event){.type = RAFT_EV_PAUSED});
+}
+
+static void run_disk(struct golden *g, const struct words *w)
+{
+    struct raft_event e = {.type = RAFT_EV_DISK,
+                           .disk = {.stalled = strcmp(w->word[2], "stall") == 0}};
+
+    golden_step(g, running(g, w->word[1])->id, &e);
+}
+
+static void run_linkdown(struct golden *g, const struct words *w)
+{
+    struct raft_event e = {.type = RAFT_EV_LINK_DOWN, .peer = core_id(g, w->word[2])};
+
+    golden_step(g, running(g, w->word[1])->id, &e);
+}
+
+static void run_propose(struct golden *g, const struct words *w)
+{
+    struct blob *data = blob_copy(w->word[2], strlen(w->word[2]));
+    struct raft_event e = {.type = RAFT_EV_PROPOSE, .propose = {.data = data}};
+
+    golden_step(g, running(g, w->word[1])->id, &e);
+    blob_unref(data);
+}
+
+static void run_read(struct golden *g, const struct words *w)
+{
+    struct raft_event e = {.type = RAFT_EV_READ, .read = {.token = number(w->word[2])}};
+
+    golden_step(g, running(g, w->word[1])->id, &e);
+}
+
+static void run_deliver(struct golden *g, const struct words *w)
+{
+    struct golden_filter f = filter(g, w);
+    uint32_t count = w->count > 3 ? (uint32_t)number(w->word[3]) : UINT32_MAX;
+
+    if (golden_deliver(g, &f, count, false) == 0) {
+        golden_say(g, "nothing to deliver");
+    }
+}
+
+static void run_duplicate(struct golden *g, const struct words *w)
+{
+    struct golden_filter f = filter(g, w);
+
+    if (golden_deliver(g, &f, UINT32_MAX, true) == 0) {
+        golden_say(g, "nothing to deliver");
+    }
+}
+
+static void run_drop(struct golden *g, const struct words *w)
+{
+    struct golden_filter f = filter(g, w);
+
+    golden_say(g, "%" PRIu32 " dropped", golden_drop(g, &f));
+}
+
+/* A leader and one follower hear each other for some heartbeats; what others are sent is lost. */
+static void run_beat(struct golden *g, const struct words *w)
+{
+    const struct golden_core *leader = running(g, w->word[1]);
+    struct golden_filter out = {.from = leader->id, .to = core_id(g, w->word[2])};
+    struct golden_filter back = {.from = out.to, .to = out.from};
+
+    g->quiet = true;
+    for (uint64_t i = number(w->word[3]); i > 0; i--) {
+        golden_advance(g, leader->config.heartbeat_ms);
+        (void)golden_deliver(g, &out, UINT32_MAX, false);
+        (void)golden_deliver(g, &back, UINT32_MAX, false);
+        (void)golden_drop(g, &(struct golden_filter){0});
+    }
+    g->quiet = false;
+}
+
+static void run_settle(struct golden *g, const struct words *w)
+{
+    (void)w;
+    golden_settle(g);
+}
+
+static void run_inject(struct golden *g, const struct words *w)
+{
+    struct golden_filter f = filter(g, w);
+    const char *entry = value_of(w, "entry");
+    struct raft_msg m = {
+        .type = f.type,
+        .cluster = {.bytes = {0xcc}},
+        .from = f.from,
+        .to = f.to,
+        .term = number_of(w, "term", 0),
+        .seq = number_of(w, "seq", 0),
+        .stamp = number_of(w, "stamp", 0),
+        .session = number_of(w, "session", 1),
+        .index = number_of(w, "index", 0),
+        .log_term = number_of(w, "log_term", 0),
+        .commit = number_of(w, "commit", 0),
+        .hint = number_of(w, "hint", 0),
+        .reject = number_of(w, "reject", 0) != 0,
+    };
+
+    if (m.index > 0 && m.index <= g->cores[m.to].disk.count) {
+        m.chain = g->cores[m.to].disk.entries[m.index - 1].chain;
+    }
+    m.chain = number_of(w, "chain", m.chain);
+    if (entry) { /* one command of the message's term */
+        m.entries = mem_zalloc(sizeof *m.entries);
+        m.entries_count = 1;
+        m.entries[0] = (struct raft_entry){.index = m.index + 1,
+                                           .term = number_of(w, "entry_term", m.term),
+                                           .type = RAFT_ENTRY_COMMAND,
+                                           .data = blob_copy(entry, strlen(entry))};
+    }
+    golden_step(g, running(g, (char[]){(char)('0' + m.to), '\0'})->id,
+                &(struct raft_event){.type = RAFT_EV_MESSAGE, .message = &m});
+    raft_msg_done(&m);
+}
+
+static void run_status(struct golden *g, const struct words *w)
+{
+    for (uint32_t id = 1; id <= g->count; id++) {
+        if (w->count < 2 || id == core_id(g, w->word[1])) {
+            golden_status(g, id);
+        }
+    }
+}
+
+static void run_timer(struct golden *g, const struct words *w)
+{
+    golden_timer(g, running(g, w->word[1])->id);
+}
+
+static void run_log(struct golden *g, const struct words *w)
+{
+    golden_log(g, running(g, w->word[1])->id);
+}
+
+static void run_queue(struct golden *g, const struct words *w)
+{
+    (void)w;
+    for (uint32_t i = 0; i < g->queue_count; i++) {
+        struct buf text = BUF_INIT;
+
+        msgs_text(&g->queue[i], &text);
+        golden_say(g, "%s", buf_str(&text));
+        buf_done(&text);
+    }
+    if (g->queue_count == 0) {
+        golden_say(g, "nothing is under way");
+    }
+}
+
+static const struct command commands[] = {
+    {"cluster", 2, run_cluster},   {"past", 3, run_past},         {"start", 2, run_start},
+    {"crash", 2, run_crash},       {"restart", 2, run_restart},   {"form", 2, run_form},
+    {"autosave", 2, run_autosave}, {"persist", 2, run_persist},   {"save", 2, run_save},
+    {"saved", 2, run_saved},       {"wait", 2, run_wait},         {"advance", 2, run_advance},
+    {"campaign", 2, run_campaign}, {"tick", 2, run_tick},         {"paused", 2, run_paused},
+    {"disk", 3, run_disk},         {"linkdown", 3, run_linkdown}, {"propose", 3, run_propose},
+    {"read", 3, run_read},         {"deliver", 2, run_deliver},   {"duplicate", 2, run_duplicate},
+    {"drop", 2, run_drop},         {"settle", 1, run_settle},     {"inject", 3, run_inject},
+    {"status", 1, run_status},     {"log", 2, run_log},           {"queue", 1, run_queue},
+    {"timer", 2, run_timer},       {"beat", 4, run_beat},
+};
+
+static void split(char *line, struct words *w)
+{
+    char *save = NULL;
+
+    w->count = 0;
+    for (char *p = strtok_r(line, " ", &save); p; p = strtok_r(NULL, " ", &save)) {
+        if (w->count == WORDS_MAX) {
+            bad("too many words", p);
+        }
+        w->word[w->count++] = p;
+    }
+}
+
+static void run_words(struct golden *g, const struct words *w)
+{
+    if (strcmp(w->word[0], "quietly") == 0 && w->count > 1) {
+        struct words rest = {.count = w->count - 1};
+
+        memcpy(rest.word, w->word + 1, rest.count * sizeof *rest.word);
+        g->quiet = true;
+        run_words(g, &rest);
+        g->quiet = false;
+        return;
+    }
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        if (strcmp(commands[i].name, w->word[0]) == 0) {
+            if (w->count < commands[i].words_min) {
+                bad("words are missing after", w->word[0]);
+            }
+            commands[i].run(g, w);
+            return;
+        }
+    }
+    bad("no such command", w->word[0]);
+}
+
+/* Run the whole script; the trace becomes what the file should be. */
+static void run_script(struct golden *g, char *text)
+{
+    char *next;
+
+    for (char *line = text; *line; line = next) {
+        struct words w;
+
+        script_line++;
+        next = strchr(line, '\n');
+        if (next) {
+            *next++ = '\0';
+        } else {
+            next = line + strlen(line);
+        }
+        if (line[0] == ' ') {
+            continue;
+        }
+        buf_printf(&g->trace, "%s\n", line);
+        if (line[0] != '#' && line[0] != '\0') {
+            split(line, &w);
+            run_words(g, &w);
+        }
+    }
+}
+
+static void read_file(const char *name, struct buf *out)
+{
+    FILE *f = fopen(name, "rb");
+    char chunk[4096];
+    size_t n;
+
+    if (!f) {
+        bad("cannot be read", name);
+    }
+    while ((n = fread(chunk, 1, sizeof chunk, f)) > 0) {
+        buf_put(out, chunk, n);
+    }
+    (void)fclose(f);
+}
+
+/* Where two texts part: the line before, then both sides. */
+static void print_difference(const char *want, const char *got)
+{
+    uint32_t line = 1;
+
+    while (*want && *got) {
+        size_t a = strcspn(want, "\n"), b = strcspn(got, "\n");
+
+        if (a != b || memcmp(want, got, a) != 0) {
+            break;
+        }
+        want += a + (want[a] != '\0');
+        got += b + (got[b] != '\0');
+        line++;
+    }
+    (void)fprintf(stderr, "%s:%" PRIu32 ": the trace differs\n  expected: %.*s\n  got:      %.*s\n",
+                  script_name, line, (int)strcspn(want, "\n"), want, (int)strcspn(got, "\n"), got);
+    (void)fprintf(stderr, "to take the new trace, after reading it: golden --accept %s\n",
+                  script_name);
+}
+
+static int accept_trace(const struct golden *g)
+{
+    FILE *f = fopen(script_name, "wb");
+
+    if (!f || fwrite(g->trace.data, 1, g->trace.size, f) != g->trace.size || fclose(f)) {
+        bad("cannot be written", script_name);
+    }
+    return 0;
+}
+
+static void where(void *arg, char *text, unsigned text_size)
+{
+    (void)arg;
+    (void)snprintf(text, text_size, "(at %s:%" PRIu32 ")", script_name, script_line);
+}
+
+int main(int argc, char **argv)
+{
+    static struct golden g;
+    bool accept = argc == 3 && strcmp(argv[1], "--accept") == 0;
+    struct buf file = BUF_INIT, work = BUF_INIT;
+    int status = 0;
+
+    if (argc < 2 || (argc == 3 && !accept) || argc > 3) {
+        (void)fprintf(stderr, "usage: golden [--accept] FILE\n");
+        return 2;
+    }
+    script_name = argv[argc - 1];
+    check_set_context(where, NULL);
+    read_file(script_name, &file);
+    buf_put(&work, file.data, file.size);
+    buf_put_u8(&work, '\0');
+    run_script(&g, (char *)work.data);
+    if (accept) {
+        status = accept_trace(&g);
+    } else if (strcmp(buf_str(&file), buf_str(&g.trace)) != 0) {
+        print_difference(buf_str(&file), buf_str(&g.trace));
+        status = 1;
+    }
+    golden_done(&g);
+    buf_done(&file);
+    buf_done(&work);
+    return status;
+}

@@ -1,0 +1,75 @@
+#include "vdisk.h"
+
+#include <string.h>
+
+#include "base/check.h"
+
+static void cut(struct vdisk *d, uint32_t count)
+{
+    while (d->count > count) {
+        blob_unref(d->entries[--d->count].data);
+    }
+}
+
+void vdisk_done(struct vdisk *d)
+{
+    cut(d, 0);
+    mem_free(d->entries);
+    memset(d, 0, sizeof *d);
+}
+
+bool vdisk_is_pristine(const struct vdisk *d)
+{
+    return d->count == 0 && d->term == 0 && !uuid_is_set(&d->cluster);
+}
+
+void vdisk_write(struct vdisk *d, const struct raft_save *save)
+{
+    if (save->hard_set) {
+        d->cluster = save->cluster;
+        d->term = save->term;
+        d->vote = save->vote;
+    }
+    if (save->first == 0) {
+        return;
+    }
+    rd_assert(save->first <= (raft_index)d->count + 1);
+    cut(d, (uint32_t)(save->first - 1));
+    if (d->count + save->entries_count > d->capacity) {
+        d->capacity = (d->count + save->entries_count) * 2;
+        d->entries = mem_realloc(d->entries, d->capacity * sizeof *d->entries);
+    }
+    for (uint32_t i = 0; i < save->entries_count; i++) {
+        rd_assert(save->entries[i].index == (raft_index)d->count + 1);
+        d->entries[d->count] = save->entries[i];
+        (void)blob_ref(save->entries[i].data);
+        d->count++;
+    }
+}
+
+const struct raft_entry *vdisk_entry(const struct vdisk *d, raft_index index)
+{
+    return index > 0 && index <= d->count ? &d->entries[index - 1] : NULL;
+}
+
+uint32_t vdisk_load(void *arg, raft_index first, uint32_t count_max, uint64_t bytes_max,
+                    struct raft_entry *out)
+{
+    const struct vdisk *d = arg;
+    uint64_t bytes = 0;
+    uint32_t n = 0;
+
+    rd_assert(first > 0 && first <= d->count && count_max > 0);
+    while (n < count_max && first + n <= d->count) {
+        const struct raft_entry *e = &d->entries[first + n - 1];
+
+        bytes += e->data ? e->data->size : 0;
+        if (n > 0 && bytes > bytes_max) {
+            break;
+        }
+        out[n] = *e;
+        (void)blob_ref(e->data);
+        n++;
+    }
+    return n;
+}

@@ -1,0 +1,366 @@
+/* A host: one node, its clock and its disk. The turn is the product's (node.h); what the simulator
+ * adds is where a crash can cut it. */
+#include "sim.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/err.h"
+
+bool host_is_up(const struct sim_host *h)
+{
+    return h->node != NULL;
+}
+
+/* ---- Clock ---- */
+
+mono_ms host_clock(const struct sim *s, const struct sim_host *h)
+{
+    return (h->offset + (uint64_t)((double)(s->now - h->clock_base) * h->rate)) / 1000;
+}
+
+/* The first true time at which the host's clock shows `local`. */
+static sim_us clock_reaches(const struct sim *s, const struct sim_host *h, mono_ms local)
+{
+    uint64_t shown = h->offset + (uint64_t)((double)(s->now - h->clock_base) * h->rate);
+
+    if (local >= SIM_NEVER / 4000) {
+        return SIM_NEVER;
+    }
+    if (local * 1000 <= shown) {
+        return s->now;
+    }
+    return s->now + (sim_us)((double)(local * 1000 - shown) / h->rate) + 1;
+}
+
+static void arm(struct sim *s, struct sim_host *h)
+{
+    sim_us at = clock_reaches(s, h, node_deadline(h->node));
+
+    if (at == SIM_NEVER || at >= h->wake_at) {
+        return;
+    }
+    if (at <= s->now) {
+        at = s->now + 1; /* work is left: another turn, but time moves on */
+    }
+    h->wake_at = at;
+    sim_push(s, SIM_EV_WAKE, at, (uint8_t)(h->id - 1))->life = h->life;
+}
+
+/* ---- Start and crash ---- */
+
+static void configure(struct sim *s, struct sim_host *h, struct node_config *config)
+{
+    *config = s->config;
+    config->raft.id = h->id;
+    config->raft.store = h->store;
+    config->raft.seed = prng_next(&s->prng);
+    config->incarnation = h->life;
+    (void)snprintf(config->name, sizeof config->name, "n%u", h->id);
+    (void)snprintf(config->address, sizeof config->address, "10.0.0.%u:7400", h->id);
+    (void)snprintf(config->version, sizeof config->version, "0.1.0");
+    if (!h->founder_listed) {
+        config->founders_count = 0;
+    }
+}
+
+static void restore(struct sim *s, struct sim_host *h)
+{
+    if (vdisk_is_pristine(&h->disk)) {
+        return;
+    }
+    node_restore_hard(h->node, &h->disk.cluster, h->disk.term, h->disk.vote);
+    for (uint32_t i = 0; i < h->disk.count; i++) {
+        int code = node_restore_entry(h->node, &h->disk.entries[i]);
+
+        if (code) {
+            sim_violation(s, h, "restart: entry %u of its own disk is refused: %s", i + 1,
+                          err_name(code));
+        }
+    }
+}
+
+void host_start(struct sim *s, struct sim_host *h)
+{
+    struct node_config config;
+    struct uuid fresh;
+
+    h->life++;
+    configure(s, h, &config);
+    for (size_t i = 0; i < sizeof fresh.bytes; i++) {
+        fresh.bytes[i] = (uint8_t)prng_next(&s->prng);
+    }
+    h->node = node_new(&config, vdisk_load, &h->disk);
+    restore(s, h);
+    h->crash = SIM_CRASH_NONE;
+    h->batch = NULL;
+    h->stalled = false;
+    h->told_term = h->disk.term;
+    h->told_vote = h->disk.vote;
+    h->told_last = h->disk.count;
+    h->wake_at = SIM_NEVER;
+    h->paused_until = 0;
+    h->taken_term = 0;
+    h->applied = 0;
+    node_start(h->node, host_clock(s, h), &fresh);
+    sim_trace(s, h, "starts: term %llu, %u entries", (unsigned long long)h->disk.term,
+              h->disk.count);
+    check_started(s, h);
+    host_begin(s, h);
+    host_end(s, h);
+}
+
+void host_crash(struct sim *s, struct sim_host *h, const char *why)
+{
+    if (!h->node) {
+        return;
+    }
+    sim_trace(s, h, "crashes (%s)", why);
+    s->stats.crashes++;
+    if (h->batch && !h->batch_written && sim_chance(s, 500000)) {
+        host_written(s, h); /* the transaction had just become whole */
+    }
+    h->batch = NULL;
+    node_free(h->node);
+    h->node = NULL;
+    h->crash = SIM_CRASH_NONE;
+    network_host_down(s, h);
+    client_host_down(s, h);
+    if (sim_chance(s, 200000)) { /* the machine, not only the process: its clock starts again */
+        h->offset = sim_range(s, 0, 3) ? 1000 * 1000 : 0;
+        h->clock_base = s->now;
+    }
+    sim_us in = h->restart_in ? h->restart_in : sim_range(s, 1000, sim_timeouts(s, 3));
+    h->restart_in = 0;
+    sim_push(s, SIM_EV_RESTART, s->now + in, (uint8_t)(h->id - 1));
+}
+
+/* ---- Disk ---- */
+
+void host_written(struct sim *s, struct sim_host *h)
+{
+    check_before_write(s, h, &h->batch->save);
+    vdisk_write(&h->disk, &h->batch->save);
+    h->batch_written = true;
+}
+
+static void submit(struct sim *s, struct sim_host *h, const struct node_batch *batch)
+{
+    sim_us done = s->now + sim_range(s, s->knobs.disk_min, s->knobs.disk_max);
+    uint8_t index = (uint8_t)(h->id - 1);
+
+    if (h->batch) {
+        sim_violation(s, h, "a second batch while one is in flight");
+    }
+    sim_trace(s, h, "saves: batch %llu, term %llu, vote %u, %u entries from %llu",
+              (unsigned long long)batch->seq, (unsigned long long)batch->save.term,
+              batch->save.vote, batch->save.entries_count, (unsigned long long)batch->save.first);
+    check_save_taken(s, h, &batch->save);
+    h->batch = batch;
+    h->batch_written = false;
+    if (done < h->stall_until) {
+        done = h->stall_until;
+    }
+    struct sim_event *e = sim_push(s, SIM_EV_WRITTEN, s->now + (done - s->now) / 2, index);
+    e->life = h->life;
+    e->number = batch->seq;
+    e = sim_push(s, SIM_EV_PERSISTED, done, index);
+    e->life = h->life;
+    e->number = batch->seq;
+    if (done - s->now > s->knobs.stall_after) {
+        sim_push(s, SIM_EV_STALL, s->now + s->knobs.stall_after, index)->life = h->life;
+    }
+}
+
+static void persisted(struct sim *s, struct sim_host *h, uint64_t seq)
+{
+    const struct raft_save *save = &h->batch->save;
+
+    sim_trace(s, h, "batch %llu is durable", (unsigned long long)seq);
+    if (save->hard_set) {
+        h->told_term = save->term;
+        h->told_vote = save->vote;
+    }
+    if (save->first) {
+        h->told_last = save->first + save->entries_count - 1;
+    }
+    h->batch = NULL;
+    if (h->stalled) {
+        h->stalled = false;
+        node_disk(h->node, false);
+    }
+    node_persisted(h->node, seq);
+}
+
+/* ---- The turn ---- */
+
+void host_begin(struct sim *s, struct sim_host *h)
+{
+    s->stats.turns++;
+    node_begin(h->node, host_clock(s, h), 1700000000000U + s->now / 1000);
+}
+
+static void leave(struct sim *s, struct sim_host *h, const struct node_out *out, uint32_t sends,
+                  uint32_t answers)
+{
+    for (uint32_t i = 0; i < sends; i++) {
+        check_send(s, h, &out->sends[i]);
+        network_send(s, h, out->sends[i].to, &out->sends[i].msg);
+    }
+    for (uint32_t i = 0; i < answers; i++) {
+        client_answer(s, h, &out->answers[i]);
+    }
+}
+
+/* Is this the boundary the planned crash waits for? */
+static bool crash_is_due(const struct sim_host *h, const struct node_out *out, bool was_persisted)
+{
+    switch (h->crash) {
+    case SIM_CRASH_AT_OUTPUT:
+        return out->sends_count > 0;
+    case SIM_CRASH_BEFORE_SAVE:
+        return out->batch != NULL;
+    case SIM_CRASH_AT_PERSISTED:
+        return was_persisted;
+    case SIM_CRASH_NONE:
+    case SIM_CRASH_WRITTEN:
+    default:
+        return false;
+    }
+}
+
+static void end_turn(struct sim *s, struct sim_host *h, bool was_persisted)
+{
+    struct node_out *out = node_end(h->node);
+
+    if (out->fatal) {
+        sim_violation(s, h, "the node wants to stop: %s: %s", err_name(out->fatal), out->fatal_why);
+    }
+    check_turn(s, h);
+    if (crash_is_due(h, out, was_persisted)) {
+        bool at_output = h->crash == SIM_CRASH_AT_OUTPUT;
+        uint32_t sends = at_output ? (uint32_t)sim_range(s, 0, out->sends_count) : 0;
+
+        leave(s, h, out, sends, sends ? out->answers_count : 0);
+        if (out->batch && at_output && sim_chance(s, 500000)) {
+            check_save_taken(s, h, &out->batch->save);
+            h->batch = out->batch;
+            h->batch_written = false;
+        }
+        host_crash(s, h, "in the middle of a turn's output");
+        return;
+    }
+    leave(s, h, out, out->sends_count, out->answers_count);
+    if (out->batch) {
+        submit(s, h, out->batch);
+    }
+    bool hello = out->hello_changed;
+    node_out_clear(h->node);
+    client_check_deadlines(s, h);
+    arm(s, h);
+    if (hello) {
+        network_hello_changed(s, h);
+    }
+}
+
+void host_end(struct sim *s, struct sim_host *h)
+{
+    end_turn(s, h, false);
+}
+
+static void take_message(struct sim *s, struct sim_host *h, struct sim_event *e)
+{
+    if (s->verbose && e->msg->type == PEER_RAFT) {
+        struct buf text = BUF_INIT;
+
+        msgs_text(&e->msg->raft, &text);
+        sim_trace(s, h, "gets %s", buf_str(&text));
+        buf_done(&text);
+    } else if (s->verbose) {
+        sim_trace(s, h, "gets %s from %u",
+                  e->msg->type == PEER_FORWARD ? "a forwarded write" : "an answer",
+                  (unsigned)e->peer + 1);
+    }
+    s->stats.messages++;
+    node_message(h->node, (raft_id)e->peer + 1, e->msg);
+    mem_free(e->msg);
+    e->msg = NULL;
+}
+
+/* Feed one event to the open turn; true: it was the end of a save. */
+static bool feed(struct sim *s, struct sim_host *h, struct sim_event *e)
+{
+    switch (e->type) {
+    case SIM_EV_MESSAGE:
+        take_message(s, h, e);
+        return false;
+    case SIM_EV_LINK_DOWN:
+        s->links[e->host][e->peer].down_pending = false;
+        node_link_down(h->node, (raft_id)e->peer + 1);
+        return false;
+    case SIM_EV_PERSISTED:
+        persisted(s, h, e->number);
+        return true;
+    case SIM_EV_STALL:
+        if (h->batch && !h->stalled) {
+            sim_trace(s, h, "its disk stalls");
+            h->stalled = true;
+            node_disk(h->node, true);
+        }
+        return false;
+    case SIM_EV_WAKE:
+    case SIM_EV_HELLO:
+    case SIM_EV_WRITTEN:
+    case SIM_EV_RESTART:
+    case SIM_EV_CLIENT:
+    case SIM_EV_CANCEL:
+    case SIM_EV_LINKS:
+    case SIM_EV_NEMESIS:
+    case SIM_EV_STRIKE:
+    case SIM_EV_HEAL:
+    case SIM_EV_CALM:
+    default:
+        return false;
+    }
+}
+
+/* May this event share a turn with the one before it? */
+static bool joins(const struct sim *s, const struct sim_host *h, const struct sim_event *e)
+{
+    return e && e->host == h->id - 1 && e->at <= s->now + 1000 &&
+           (e->type == SIM_EV_MESSAGE || (e->type == SIM_EV_PERSISTED && e->life == h->life));
+}
+
+void host_event(struct sim *s, struct sim_event *e)
+{
+    struct sim_host *h = &s->hosts[e->host];
+    struct sim_event next;
+
+    if (e->type == SIM_EV_WAKE) {
+        if (e->at != h->wake_at) {
+            return;
+        }
+        h->wake_at = SIM_NEVER;
+        if (clock_reaches(s, h, node_deadline(h->node)) > s->now) {
+            arm(s, h);
+            return;
+        }
+    }
+    if (e->type == SIM_EV_WRITTEN) {
+        if (!h->batch_written) {
+            host_written(s, h);
+        }
+        if (h->crash == SIM_CRASH_WRITTEN) {
+            host_crash(s, h, "saved, not yet heard of it");
+        }
+        return;
+    }
+    host_begin(s, h);
+    bool was_persisted = feed(s, h, e);
+    while (s->knobs.batch_turns && joins(s, h, heap_peek(&s->heap))) {
+        (void)heap_pop(&s->heap, &next);
+        was_persisted |= feed(s, h, &next);
+        sim_event_done(&next);
+    }
+    end_turn(s, h, was_persisted);
+}

@@ -1,0 +1,333 @@
+/* sim.h - a deterministic simulator of whole nodes: virtual time, network, disks and clients.
+ *
+ * One seed decides everything: the cluster, the knobs, the faults, the clients. The nodes are the
+ * product's own (daemon/node); what the simulator replaces is clocks, sockets and disks. After
+ * every step it checks the invariants of the design (check.c, model.c); the first one that does not
+ * hold ends the process with the seed, the time and the node.
+ *
+ * Time is in microseconds of the simulated world ("true" time); each host's own clock runs at its
+ * own rate from its own offset. Threads: one simulation, one thread. */
+#ifndef RAFTD_TESTS_SIM_SIM_H
+#define RAFTD_TESTS_SIM_SIM_H
+
+#include "base/prng.h"
+#include "msgs.h"
+#include "node/node.h"
+#include "vdisk.h"
+
+enum {
+    SIM_HOSTS_MAX = 7,
+    SIM_KEYS = 6, /* "k0".. ; the last one takes the marks of deletions */
+    SIM_CLIENTS_MAX = 8,
+    SIM_OPEN_MAX = 64,
+    SIM_TERMS_MAX = 4096, /* a run that gets this far campaigns without bounds */
+};
+#define SIM_NEVER UINT64_MAX
+
+typedef uint64_t sim_us;
+
+/* ---- Events: what happens, when ---- */
+
+enum sim_event_type {
+    SIM_EV_WAKE = 1,  /* a host's deadline */
+    SIM_EV_MESSAGE,   /* arrives at `host` from `peer` */
+    SIM_EV_HELLO,     /* a changed hello arrives */
+    SIM_EV_LINK_DOWN, /* `host` learns that its link to `peer` is gone */
+    SIM_EV_WRITTEN,   /* the save in flight reached the disk */
+    SIM_EV_PERSISTED, /* and the host hears of it */
+    SIM_EV_STALL,     /* the save in flight takes too long */
+    SIM_EV_RESTART,
+    SIM_EV_CLIENT, /* client `number` acts */
+    SIM_EV_CANCEL, /* the client of operation `number` goes away */
+    SIM_EV_LINKS,  /* look after the links */
+    SIM_EV_NEMESIS,
+    SIM_EV_STRIKE, /* `host` is killed, and is back soon */
+    SIM_EV_HEAL,   /* a partition ends */
+    SIM_EV_CALM,   /* a burst of loss or delay ends */
+};
+
+struct sim_event {
+    sim_us at;
+    uint64_t order; /* ties: first in, first out */
+    enum sim_event_type type;
+    uint8_t host, peer;
+    uint64_t life; /* of the host, where the event belongs to one life; 0: any */
+    uint64_t number;
+    union {
+        struct peer_msg *msg;
+        struct peer_hello *hello;
+    };
+};
+
+struct sim_heap {
+    struct sim_event *events;
+    uint32_t count, capacity;
+    uint64_t order;
+};
+
+/* ---- Hosts ---- */
+
+enum sim_crash { /* at which effect boundary the next crash comes */
+                 SIM_CRASH_NONE,
+                 SIM_CRASH_AT_OUTPUT,   /* some of the turn's messages and answers left, perhaps its
+                                           save */
+                 SIM_CRASH_BEFORE_SAVE, /* a save was to be written */
+                 SIM_CRASH_WRITTEN,     /* saved, but the node has not heard of it */
+                 SIM_CRASH_AT_PERSISTED, /* the node heard of it, what depended on it did not leave
+                                          */
+};
+
+struct sim_host {
+    raft_id id;        /* index + 1 */
+    uint64_t life;     /* counts starts, from 1 */
+    struct node *node; /* NULL: down */
+    struct vdisk disk;
+    struct uuid store;
+    bool founder_listed;
+
+    double rate;     /* of its clock; 1 is true */
+    uint64_t offset; /* its clock in us at true time `clock_base` */
+    sim_us clock_base;
+    sim_us wake_at; /* of the pending SIM_EV_WAKE */
+    sim_us paused_until;
+    sim_us stall_until; /* the disk does not finish before */
+    enum sim_crash crash;
+    sim_us restart_in;
+
+    const struct node_batch *batch; /* in flight */
+    bool batch_written;
+    bool stalled;
+    /* What the node was told is durable: the measure for what may leave. */
+    raft_term told_term;
+    raft_id told_vote;
+    raft_index told_last;
+
+    /* As of the last check in this life. */
+    struct raft_view view;
+    raft_index applied;
+    raft_index taken_last; /* last entry of the last save taken while leading in taken_term */
+    raft_term taken_term;
+    sim_us claim_until; /* true time; over all lives */
+    uint64_t hello_version;
+    bool probing;   /* a write of the recovery is open */
+    bool recovered; /* a write through this host succeeded after the faults */
+};
+
+struct sim_link { /* from -> to, dialled by `from` */
+    bool up;
+    bool down_pending;      /* `from` has yet to hear that it is down: no dialling before */
+    bool blocked;           /* packets do not pass */
+    sim_us blocked_since;   /* of an up link in either direction; SIM_NEVER: not */
+    uint64_t hello_version; /* the last hello of `from` that `to` has seen */
+};
+
+/* ---- Clients and the model ---- */
+
+enum sim_op_kind { SIM_OP_GET, SIM_OP_PUT, SIM_OP_CAS, SIM_OP_DEL, SIM_OP_FENCED, SIM_OP_BOOT };
+enum sim_op_state {
+    SIM_OP_OPEN,
+    SIM_OP_DONE,    /* answered with its result */
+    SIM_OP_REFUSED, /* answered: never takes effect */
+    SIM_OP_UNKNOWN, /* answered so, cancelled, or its host crashed */
+};
+
+struct sim_op {
+    enum sim_op_kind kind;
+    enum sim_op_state state;
+    uint8_t host, key;
+    int8_t client; /* -1: nobody waits */
+    bool answered; /* or cancelled: no (other) answer may come */
+    uint64_t life;
+    mono_ms deadline; /* the host's clock */
+    uint64_t expect;  /* CAS: mod revision; FENCED: term */
+    raft_index floor; /* last index known to be complete when it was invoked */
+    uint64_t floor_revision;
+    /* What the model says, once committed: */
+    raft_index applied_at; /* 0: not */
+    int code;
+    uint64_t revision;
+};
+
+struct sim_version { /* of one key */
+    raft_index index;
+    uint64_t op; /* whose value; SIM_NEVER: deleted */
+    uint64_t mod, create, version;
+};
+
+struct sim_key {
+    struct sim_version *versions;
+    uint32_t count, capacity;
+};
+
+struct sim_commit { /* one committed entry, by index */
+    raft_term term;
+    raft_term committed_in; /* the term whose leader committed it */
+    uint64_t chain;
+    uint64_t revision; /* of the model after it */
+    uint64_t digest;   /* of the first host that stood exactly there */
+    bool digest_known;
+};
+
+struct sim_origin { /* requests of one member's process, as the model remembers them */
+    uint64_t incarnation, floor;
+    bool *applied; /* by seq */
+    uint64_t capacity;
+};
+
+struct sim_slot { /* all entries ever saved at one index */
+    struct {
+        raft_term term;
+        uint64_t chain;
+    } * seen;
+    uint32_t count;
+};
+
+struct sim_knobs {
+    uint32_t hosts;
+    uint32_t timeout_ms;      /* T */
+    bool bounded_clocks;      /* within 0.9..1.1: lease and read checks hold */
+    bool notice;              /* links notice partitions, as TCP does in the end */
+    bool wire;                /* messages pass through their encoding */
+    bool batch_turns;         /* events that arrive together share a turn */
+    bool faults_early;        /* faults do not wait for the cluster to form */
+    uint32_t loss, dup, hold; /* per million, while not calm */
+    sim_us delay_min, delay_max;
+    sim_us disk_min, disk_max;
+    sim_us stall_after; /* a save that takes longer is reported as a stalled disk */
+    sim_us nemesis_every;
+    sim_us faults_until;
+    uint32_t faults; /* bit per enum in nemesis.c */
+    uint32_t clients;
+    sim_us think_max;
+};
+
+struct sim_stats {
+    uint64_t events, turns, messages, crashes, elections, entries, ops_done, reads_done;
+};
+
+struct sim {
+    uint64_t seed;
+    bool verbose;
+    struct prng prng;
+    sim_us now;
+    struct sim_heap heap;
+    struct sim_knobs knobs;
+    struct sim_stats stats;
+    struct node_config config; /* what all nodes share */
+    bool recovering;
+    bool burst;          /* loss and delay are turned up */
+    bool hunt;           /* for overlapping leases, and nothing else */
+    sim_us jitter_until; /* messages take unequal time */
+
+    struct sim_host hosts[SIM_HOSTS_MAX];
+    struct sim_link links[SIM_HOSTS_MAX][SIM_HOSTS_MAX]; /* [from][to] */
+
+    /* clients */
+    struct sim_op *ops;
+    uint64_t ops_count, ops_capacity;
+    uint64_t open[SIM_OPEN_MAX]; /* numbers of those without an answer */
+    uint32_t open_count;
+    raft_index floor; /* last index a client knows to be complete */
+    uint64_t floor_revision;
+    uint64_t key_revision[SIM_KEYS]; /* last mod revision any client saw */
+
+    /* model and history */
+    struct sim_commit *commits; /* [index - 1] */
+    uint64_t commits_count, commits_capacity;
+    struct sim_key keys[SIM_KEYS];
+    uint64_t revision;
+    struct sim_origin origins[SIM_HOSTS_MAX + 1];
+    struct sim_slot *slots; /* [index] */
+    uint64_t slots_count;
+    raft_id leader_of[SIM_TERMS_MAX];
+    raft_id *votes; /* [host * SIM_TERMS_MAX + term] */
+};
+
+/* ---- sim.c: the world ---- */
+
+/* Run one seed to its end. A violation ends the process with status 1. */
+void sim_run(uint64_t seed, bool verbose, struct sim_stats *total);
+
+/* Something that must never happen did: print it with seed and time, and exit. host may be NULL. */
+_Noreturn void sim_violation(struct sim *s, const struct sim_host *h, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* One line of the story, with --verbose only. */
+void sim_trace(struct sim *s, const struct sim_host *h, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+struct sim_event *sim_push(struct sim *s, enum sim_event_type type, sim_us at, uint8_t host);
+bool sim_chance(struct sim *s, uint32_t per_million);
+uint64_t sim_range(struct sim *s, uint64_t low, uint64_t high);
+sim_us sim_timeouts(const struct sim *s, double n); /* n times T */
+/* The simulation of the moment, for the line a failed assertion prints. */
+void sim_where(char *text, unsigned text_size);
+
+/* ---- heap.c ---- */
+
+struct sim_event *heap_push(struct sim_heap *h, const struct sim_event *e);
+bool heap_pop(struct sim_heap *h, struct sim_event *out);
+const struct sim_event *heap_peek(const struct sim_heap *h);
+void sim_event_done(struct sim_event *e); /* free what it owns */
+
+/* ---- host.c: a node, its clock and its disk ---- */
+
+bool host_is_up(const struct sim_host *h);
+mono_ms host_clock(const struct sim *s, const struct sim_host *h);
+void host_start(struct sim *s, struct sim_host *h);
+void host_crash(struct sim *s, struct sim_host *h, const char *why);
+/* One turn around what `e` brings (and, perhaps, what arrives together with it). */
+void host_event(struct sim *s, struct sim_event *e);
+/* A turn for something that is no event: begin, the caller feeds h->node, end. */
+void host_begin(struct sim *s, struct sim_host *h);
+void host_end(struct sim *s, struct sim_host *h);
+void host_written(struct sim *s, struct sim_host *h);
+
+/* ---- network.c ---- */
+
+void network_send(struct sim *s, struct sim_host *h, raft_id to, const struct peer_msg *msg);
+void network_hello_changed(struct sim *s, struct sim_host *h);
+void network_hello_arrives(struct sim *s, struct sim_event *e);
+void network_host_down(struct sim *s, const struct sim_host *h);
+void network_links(struct sim *s); /* tear down, dial */
+void network_heal(struct sim *s);
+bool network_is_blocked(const struct sim *s, uint32_t from, uint32_t to);
+/* Through the encoding and back, when the seed says so. The result is the caller's. */
+void network_copy(struct sim *s, const struct peer_msg *from, struct peer_msg *to);
+
+/* ---- nemesis.c ---- */
+
+void nemesis_setup(struct sim *s);
+void nemesis_act(struct sim *s);
+void nemesis_strike(struct sim *s, struct sim_host *h);
+void nemesis_stop(struct sim *s);
+
+/* ---- client.c ---- */
+
+void client_act(struct sim *s, uint64_t client);
+void client_cancel(struct sim *s, uint64_t op);
+void client_answer(struct sim *s, struct sim_host *h, const struct node_answer *a);
+void client_host_down(struct sim *s, struct sim_host *h);
+void client_check_deadlines(struct sim *s, struct sim_host *h);
+void client_probe(struct sim *s, struct sim_host *h); /* a write through this host, recovery */
+bool client_bootstrap(struct sim *s, struct sim_host *h);
+
+/* ---- model.c: what the committed entries mean ---- */
+
+void model_commit(struct sim *s, const struct sim_host *h, const struct raft_entry *e,
+                  raft_term committed_in);
+/* The version of a key that holds at an index, or NULL when it does not exist. */
+const struct sim_version *model_at(const struct sim *s, uint32_t key, raft_index index);
+void model_done(struct sim *s);
+uint32_t model_key_number(const uint8_t *key, size_t size); /* SIM_KEYS: not one of ours */
+
+/* ---- check.c: the invariants ---- */
+
+void check_started(struct sim *s, struct sim_host *h);
+void check_turn(struct sim *s, struct sim_host *h);
+void check_send(struct sim *s, struct sim_host *h, const struct node_send *send);
+void check_save_taken(struct sim *s, struct sim_host *h, const struct raft_save *save);
+/* Around a write of the disk. */
+void check_before_write(struct sim *s, struct sim_host *h, const struct raft_save *save);
+bool check_converged(struct sim *s, bool complain);
+
+#endif
