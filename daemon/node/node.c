@@ -133,7 +133,7 @@ void node_out_clear(struct node *n)
     out->batch = NULL;
     out->changed = false;
     out->hello_changed = false;
-    out->reason = NULL;
+    out->reason[0] = 0;
 }
 
 /* ---- Stepping the core ---- */
@@ -178,8 +178,9 @@ void node_step(struct node *n, const struct raft_event *event)
              "this log and the leader's differ below an entry both call the same: data refused");
     }
     if (fx->reason) {
-        n->out.reason = fx->reason;
-        n->out.reason_number = fx->reason_number;
+        n->scratch.size = 0;
+        effects_reason_put(fx, &n->scratch);
+        (void)snprintf(n->out.reason, sizeof n->out.reason, "%s", buf_str(&n->scratch));
     }
     fx->reason = NULL;
     fx->state_changed = false;

@@ -64,10 +64,8 @@ struct node_out {
         *batch;         /* to be written now, or NULL; stays valid until its node_persisted() */
     bool changed;       /* something node_public() shows may differ */
     bool hello_changed; /* node_hello_get() differs: send it again on every link */
-    const char
-        *reason; /* why the role changed last, with its number; NULL when it did not. Static */
-    uint64_t reason_number;
-    int fatal; /* negative code: stop the process; see fatal_why */
+    char reason[96];    /* why the role changed last, with numbers; "" when it did not */
+    int fatal;          /* negative code: stop the process; see fatal_why */
     char fatal_why[160];
 };
 

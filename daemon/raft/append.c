@@ -66,7 +66,7 @@ void follower_on_append(struct raft *r, const struct raft_msg *m)
     }
     rd_assert(r->state != RAFT_LEADER); /* two leaders in one term */
     if (r->state != RAFT_FOLLOWER || r->leader != m->from) {
-        election_follow(r, r->term, m->from, "a leader of this term is heard", m->from);
+        election_follow(r, r->term, m->from, "node # leads this term", m->from);
     }
     r->heard = r->now;
     election_timer_reset(r);

@@ -1,4 +1,5 @@
 /* The effects of steps: growing arrays that the caller empties. */
+#include <inttypes.h>
 #include <string.h>
 
 #include "raft/internal.h"
@@ -68,6 +69,17 @@ void effects_read(struct raft *r, uint64_t token, int code, raft_index index)
         fx->reads = mem_realloc(fx->reads, fx->reads_capacity * sizeof *fx->reads);
     }
     fx->reads[fx->reads_count++] = (struct raft_read){.token = token, .code = code, .index = index};
+}
+
+void effects_reason_put(const struct raft_effects *fx, struct buf *out)
+{
+    for (const char *p = fx->reason; p && *p; p++) {
+        if (*p == '#') {
+            buf_printf(out, "%" PRIu64, fx->reason_number);
+        } else {
+            buf_put_u8(out, (uint8_t)*p);
+        }
+    }
 }
 
 void effects_reason(struct raft *r, const char *reason, uint64_t number)

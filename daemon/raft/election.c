@@ -113,7 +113,7 @@ void election_on_vote(struct raft *r, const struct raft_msg *m)
             reply_vote(r, m, RAFT_MSG_VOTE_REPLY, false);
             return;
         }
-        election_follow(r, m->term, 0, "higher term in a vote request", m->term);
+        election_follow(r, m->term, 0, "a candidate is in term #", m->term);
     }
     /* A new vote may endanger a lease even in a term this voter already has: it may have learned
      * the term from anybody. A vote given before is only said again. */
@@ -162,7 +162,7 @@ static void become_candidate(struct raft *r)
     r->vote = r->config.id;
     r->votes_count = 0; /* our own vote counts when it is durable */
     save_mark_hard(r);
-    effects_reason(r, "pre-vote won", r->term);
+    effects_reason(r, "won the pre-vote, stands in term #", r->term);
     ask_votes(r, RAFT_MSG_VOTE, r->term);
 }
 
@@ -170,7 +170,7 @@ static void become_leader(struct raft *r)
 {
     r->state = RAFT_LEADER;
     r->leader = r->config.id;
-    effects_reason(r, "elected", r->votes_count);
+    effects_reason(r, "elected by # votes", r->votes_count);
     leader_start(r);
 }
 
@@ -221,7 +221,7 @@ void election_on_reply(struct raft *r, const struct raft_msg *m)
     if (pre && m->reject && m->term > r->term) {
         /* The loser adopts the voter's term, else a higher term with a shorter log and a lower term
          * with a longer one would refuse each other for ever (trap 22). */
-        election_follow(r, m->term, 0, "pre-vote refused by a higher term", m->term);
+        election_follow(r, m->term, 0, "a voter is in term #", m->term);
         return;
     }
     if (pre ? (r->state != RAFT_PRE_CANDIDATE || (!m->reject && m->term != r->term + 1) ||
@@ -237,13 +237,13 @@ void election_on_reply(struct raft *r, const struct raft_msg *m)
 
 static void campaign(struct raft *r)
 {
-    uint64_t silent_ms = r->heard ? r->now - r->heard : 0;
+    const char *why = r->heard ? "no leader heard for # ms" : "no leader heard yet";
 
     read_fail_all(r, -RD_ENO_LEADER);
     r->state = RAFT_PRE_CANDIDATE;
     r->leader = 0; /* a candidate is loyal to nobody (trap 23) */
     r->votes_count = 0;
-    effects_reason(r, "no leader heard, milliseconds", silent_ms);
+    effects_reason(r, why, r->now - r->heard);
     retry_timer_set(r);
     ask_votes(r, RAFT_MSG_PRE_VOTE, r->term + 1);
     record_vote(r, r->config.id, true);

@@ -202,8 +202,8 @@ static void on_message(struct raft *r, const struct raft_msg *m)
         if (!may_raise_term(r, m)) {
             return;
         }
-        election_follow(r, m->term, m->type == RAFT_MSG_APPEND ? m->from : 0, "higher term seen",
-                        m->term);
+        election_follow(r, m->term, m->type == RAFT_MSG_APPEND ? m->from : 0,
+                        "a message of term # came", m->term);
     }
     if (m->term < r->term) {
         if (m->type == RAFT_MSG_APPEND) {
@@ -287,7 +287,8 @@ static int on_disk(struct raft *r, const struct raft_event *e)
 {
     r->disk_stalled = e->disk.stalled;
     if (r->disk_stalled && r->state != RAFT_FOLLOWER && r->state != RAFT_UNCONFIGURED) {
-        election_follow(r, r->term, 0, "disk stalled", r->log.last - r->saved);
+        election_follow(r, r->term, 0, "the log disk stalled, # entries wait for it",
+                        r->log.last - r->saved);
     }
     return 0;
 }
@@ -313,7 +314,7 @@ static int on_found(struct raft *r, const struct raft_event *e)
     struct raft_entry entry = {.index = 1, .type = RAFT_ENTRY_MEMBERSHIP};
     r->cluster = *e->found.cluster;
     /* A term of its own for the first entry: nobody else can have an entry of it. */
-    election_follow(r, r->term + 1, 0, "founded a cluster", m->members_count);
+    election_follow(r, r->term + 1, 0, "founded a cluster of # members", m->members_count);
     r->vote = r->config.id;
     entry.term = r->term;
     entry.data = membership_encode(m);

@@ -13,6 +13,7 @@
 #ifndef RAFTD_RAFT_RAFT_H
 #define RAFTD_RAFT_RAFT_H
 
+#include "base/buf.h"
 #include "raft/types.h"
 
 struct raft;
@@ -124,10 +125,14 @@ struct raft_effects {
     /* Accumulates over steps until effects_clear(): */
     bool state_changed;      /* role, term, leader or vote changed */
     bool membership_changed; /* the membership in force changed (or rolled back) */
-    bool diverged;          /* two logs with one (index, term) but different chains: stop with 79 */
-    const char *reason;     /* why the role changed; static text; NULL when it did not */
-    uint64_t reason_number; /* the number that belongs to it */
+    bool diverged;      /* two logs with one (index, term) but different chains: stop with 79 */
+    const char *reason; /* why the role changed: static text in which # stands for the number; NULL
+                         * when it did not */
+    uint64_t reason_number;
 };
+
+/* Append the reason with its number; nothing when there is none. */
+void effects_reason_put(const struct raft_effects *fx, struct buf *out);
 
 /* Forget the effects, free the messages still in them; the arrays stay allocated. */
 void effects_clear(struct raft_effects *fx);

@@ -296,7 +296,7 @@ void leader_tick(struct raft *r)
 {
     if (r->now >= leader_quorum_deadline(r)) { /* check-quorum (thesis 6.2) */
         mono_ms silent = r->now - quorum_reached(r, value_contact, r->now);
-        election_follow(r, r->term, 0, "no majority heard, milliseconds", silent);
+        election_follow(r, r->term, 0, "no majority heard for # ms", silent);
         return;
     }
     if (r->now >= r->heartbeat_deadline) {

@@ -111,7 +111,7 @@ void server_introduce(struct server *s)
     update_status(s, &s->seen);
 }
 
-static void note_changes(struct server *s)
+static void note_changes(struct server *s, const struct node_out *out)
 {
     struct node_public p;
 
@@ -125,7 +125,8 @@ static void note_changes(struct server *s)
                    LOG_STR("state", node_state_text(p.state)),
                    LOG_STR("was", node_state_text(s->seen.state)), LOG_U64("term", p.term),
                    LOG_U64("leader", p.leader), LOG_U64("last_index", s->seen_view.last),
-                   LOG_U64("commit_index", s->seen_view.commit), LOG_STR("reason", p.reason));
+                   LOG_U64("commit_index", s->seen_view.commit), LOG_STR("why", out->reason),
+                   LOG_STR("now", p.reason));
     }
     s->seen = p;
     update_status(s, &p);
@@ -142,7 +143,7 @@ static void follow_changes(struct server *s, const struct node_out *out)
         update_targets(s);
     }
     if (out->changed) {
-        note_changes(s);
+        note_changes(s, out);
     }
 }
 

@@ -184,7 +184,8 @@ static void trace_view(struct golden *g, struct golden_core *c)
         struct buf why = BUF_INIT;
 
         if (c->fx.reason) {
-            buf_printf(&why, ": %s (%" PRIu64 ")", c->fx.reason, c->fx.reason_number);
+            buf_put_str(&why, ": ");
+            effects_reason_put(&c->fx, &why);
         }
         golden_say(g, "%" PRIu32 " is %s term=%" PRIu64 " leader=%" PRIu32 "%s", c->id,
                    msgs_state_name(v.state), v.term, v.leader, buf_str(&why));
