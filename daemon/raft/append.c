@@ -64,7 +64,10 @@ void follower_on_append(struct raft *r, const struct raft_msg *m)
     if (!entries_are_sound(m)) {
         return;
     }
-    rd_assert(r->state != RAFT_LEADER); /* two leaders in one term */
+    if (r->state == RAFT_LEADER) { /* two leaders in one term */
+        r->fx->diverged = true;
+        return;
+    }
     if (r->state != RAFT_FOLLOWER || r->leader != m->from) {
         election_follow(r, r->term, m->from, "node # leads this term", m->from);
     }

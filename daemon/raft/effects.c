@@ -24,8 +24,6 @@ void effects_clear(struct raft_effects *fx)
     fx->propose_code = 0;
     fx->propose_index = 0;
     fx->propose_term = 0;
-    fx->state_changed = false;
-    fx->membership_changed = false;
     fx->diverged = false;
     fx->reason = NULL;
     fx->reason_number = 0;
@@ -84,7 +82,6 @@ void effects_reason_put(const struct raft_effects *fx, struct buf *out)
 
 void effects_reason(struct raft *r, const char *reason, uint64_t number)
 {
-    r->fx->state_changed = true;
     if (reason) {
         r->fx->reason = reason;
         r->fx->reason_number = number;

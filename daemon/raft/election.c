@@ -20,13 +20,21 @@ void election_timer_reset(struct raft *r)
     r->election_deadline = draw(r, timeout, 2 * timeout);
 }
 
-/* A lost election is tried again sooner than silence is believed: what protects a living leader is
+/* A lost pre-vote is tried again sooner than silence is believed: what protects a living leader is
  * the voters' stickiness, not the patience of candidates. */
-static void retry_timer_set(struct raft *r)
+static void pre_vote_timer_set(struct raft *r)
 {
     uint32_t timeout = r->config.election_timeout_ms;
 
     r->election_deadline = draw(r, timeout / 4, timeout);
+}
+
+/* A vote takes two disks in a row, the candidate's and the voters': it gets at least T. */
+static void vote_timer_set(struct raft *r)
+{
+    uint32_t timeout = r->config.election_timeout_ms;
+
+    r->election_deadline = draw(r, timeout, timeout + timeout / 2);
 }
 
 void election_follow(struct raft *r, raft_term term, raft_id leader, const char *reason,
@@ -50,7 +58,6 @@ void election_follow(struct raft *r, raft_term term, raft_id leader, const char 
     r->state = RAFT_FOLLOWER;
     r->leader = leader;
     r->votes_count = 0;
-    r->fx->state_changed = true;
     if (was_active) {
         election_timer_reset(r);
     }
@@ -123,9 +130,11 @@ void election_on_vote(struct raft *r, const struct raft_msg *m)
                    candidate_is_up_to_date(r, m);
 
     if (granted) {
+        if (r->state == RAFT_PRE_CANDIDATE) { /* not against whom it votes for */
+            election_follow(r, r->term, 0, "voted for node #", m->from);
+        }
         if (r->vote != m->from) {
             r->vote = m->from;
-            r->fx->state_changed = true;
             save_mark_hard(r);
         }
         election_timer_reset(r); /* denied votes do not (trap 25) */
@@ -139,6 +148,7 @@ static void ask_votes(struct raft *r, enum raft_msg_type type, raft_term term)
 {
     const struct raft_membership *m = raft_in_force(r);
 
+    r->asked_after = r->seq;
     for (uint32_t i = 0; i < m->members_count; i++) {
         if (m->members[i].role != RAFT_VOTER || m->members[i].id == r->config.id) {
             continue;
@@ -162,6 +172,7 @@ static void become_candidate(struct raft *r)
     r->vote = r->config.id;
     r->votes_count = 0; /* our own vote counts when it is durable */
     save_mark_hard(r);
+    vote_timer_set(r);
     effects_reason(r, "won the pre-vote, stands in term #", r->term);
     ask_votes(r, RAFT_MSG_VOTE, r->term);
 }
@@ -229,7 +240,10 @@ void election_on_reply(struct raft *r, const struct raft_msg *m)
             : (r->state != RAFT_CANDIDATE || m->term != r->term)) {
         return;
     }
-    if (!membership_is_voter(raft_in_force(r), m->from)) {
+    /* An answer to an earlier round (trap 27), or to a question that has not left yet. */
+    bool asked = m->seq > r->asked_after && m->seq <= r->seq;
+    if (!asked || (!pre && !save_hard_is_durable(r)) ||
+        !membership_is_voter(raft_in_force(r), m->from)) {
         return;
     }
     record_vote(r, m->from, !m->reject);
@@ -244,7 +258,7 @@ static void campaign(struct raft *r)
     r->leader = 0; /* a candidate is loyal to nobody (trap 23) */
     r->votes_count = 0;
     effects_reason(r, why, r->now - r->heard);
-    retry_timer_set(r);
+    pre_vote_timer_set(r);
     ask_votes(r, RAFT_MSG_PRE_VOTE, r->term + 1);
     record_vote(r, r->config.id, true);
 }

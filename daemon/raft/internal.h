@@ -86,7 +86,8 @@ void progress_init(struct progress *p, const struct raft_member *m, raft_index n
                    uint32_t window_capacity, mono_ms now);
 void progress_done(struct progress *p);
 void progress_probe(struct progress *p); /* fall back: send again from match + 1 */
-void progress_sent(struct progress *p, raft_index last, uint32_t bytes, uint32_t capacity);
+void progress_sent(struct progress *p, raft_index last, uint32_t bytes, uint32_t capacity,
+                   mono_ms now);
 /* An acknowledgement up to `index`; true when match moved. */
 bool progress_acked(struct progress *p, raft_index index, uint32_t capacity, mono_ms now);
 
@@ -147,6 +148,7 @@ struct raft {
     /* Candidates */
     struct vote_record votes[RAFT_MEMBERS_MAX];
     uint32_t votes_count;
+    uint64_t asked_after; /* the questions of this round have a higher seq */
 
     /* Leaders */
     struct progress *peers;

@@ -33,9 +33,13 @@ void progress_probe(struct progress *p)
     window_clear(p);
 }
 
-void progress_sent(struct progress *p, raft_index last, uint32_t bytes, uint32_t capacity)
+void progress_sent(struct progress *p, raft_index last, uint32_t bytes, uint32_t capacity,
+                   mono_ms now)
 {
     rd_assert(p->window_count < capacity);
+    if (p->window_count == 0) {
+        p->moved = now; /* silence counts from here, not from before the pause */
+    }
     p->window[(p->window_head + p->window_count) % capacity] =
         (struct inflight){.last = last, .bytes = bytes};
     p->window_count++;

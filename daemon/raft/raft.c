@@ -73,9 +73,6 @@ static int membership_push(struct raft *r, const struct raft_entry *entry)
         return -RD_ECORRUPT;
     }
     r->memberships_count++;
-    if (r->fx) {
-        r->fx->membership_changed = true;
-    }
     return 0;
 }
 
@@ -97,7 +94,6 @@ void raft_log_truncate(struct raft *r, raft_index from)
     rd_assert(from > r->commit);
     while (r->memberships_count && r->memberships[r->memberships_count - 1].index >= from) {
         r->memberships_count--;
-        r->fx->membership_changed = true;
     }
     rlog_truncate(&r->log, from);
     r->untaken = r->untaken < from ? r->untaken : from;
@@ -186,8 +182,17 @@ static bool may_raise_term(const struct raft *r, const struct raft_msg *m)
     return m->type == RAFT_MSG_APPEND || membership_find(raft_in_force(r), m->from);
 }
 
+static bool numbers_are_sane(const struct raft_msg *m)
+{
+    return m->term <= RAFT_NUMBER_MAX && m->log_term <= RAFT_NUMBER_MAX &&
+           m->index <= RAFT_NUMBER_MAX && m->commit <= RAFT_NUMBER_MAX;
+}
+
 static void on_message(struct raft *r, const struct raft_msg *m)
 {
+    if (!numbers_are_sane(m)) {
+        return;
+    }
     if (!uuid_is_set(&r->cluster) || !uuid_equal(&m->cluster, &r->cluster) ||
         m->to != r->config.id || m->from == r->config.id || m->from == 0 || m->type <= 0 ||
         m->type >= RAFT_MSG_TYPE_COUNT || membership_tombstone(raft_in_force(r), m->from)) {
@@ -286,6 +291,9 @@ static int on_paused(struct raft *r, const struct raft_event *e)
 static int on_disk(struct raft *r, const struct raft_event *e)
 {
     r->disk_stalled = e->disk.stalled;
+    if (r->state != RAFT_LEADER) {
+        election_timer_reset(r);
+    }
     if (r->disk_stalled && r->state != RAFT_FOLLOWER && r->state != RAFT_UNCONFIGURED) {
         election_follow(r, r->term, 0, "the log disk stalled, # entries wait for it",
                         r->log.last - r->saved);
@@ -299,6 +307,8 @@ static int on_link_down(struct raft *r, const struct raft_event *e)
 
     if (p) {
         progress_probe(p);
+    } else if (r->state != RAFT_LEADER && e->peer == r->leader) {
+        read_fail_all(r, -RD_ENOT_READY); /* the question may be lost: ask again */
     }
     return 0;
 }
@@ -306,9 +316,10 @@ static int on_link_down(struct raft *r, const struct raft_event *e)
 static int on_found(struct raft *r, const struct raft_event *e)
 {
     const struct raft_membership *m = e->found.membership;
+    const struct raft_member *self = m ? membership_find(m, r->config.id) : NULL;
 
-    if (r->log.last != 0 || !m || !membership_is_voter(m, r->config.id) ||
-        !uuid_is_set(e->found.cluster)) {
+    if (r->log.last != 0 || !self || self->role != RAFT_VOTER ||
+        !uuid_equal(&self->store, &r->config.store) || !uuid_is_set(e->found.cluster)) {
         return -RD_EINVALID;
     }
     struct raft_entry entry = {.index = 1, .type = RAFT_ENTRY_MEMBERSHIP};

@@ -83,8 +83,6 @@ struct raft_event {
         struct {
             raft_index index; /* last entry of the save, 0: none */
             raft_term entry_term;
-            raft_term term; /* hard state of the save */
-            raft_id vote;
         } persisted;
         struct {
             bool stalled;
@@ -123,9 +121,8 @@ struct raft_effects {
     raft_index propose_index; /* where, when appended */
     raft_term propose_term;
     /* Accumulates over steps until effects_clear(): */
-    bool state_changed;      /* role, term, leader or vote changed */
-    bool membership_changed; /* the membership in force changed (or rolled back) */
-    bool diverged;      /* two logs with one (index, term) but different chains: stop with 79 */
+    bool diverged; /* what Raft says cannot exist: another leader in our term, or two logs with one
+                    * (index, term) and different chains. The caller stops with 79 */
     const char *reason; /* why the role changed: static text in which # stands for the number; NULL
                          * when it did not */
     uint64_t reason_number;

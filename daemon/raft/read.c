@@ -88,7 +88,6 @@ static void leader_read(struct raft *r, struct pending_read *read)
     read->need_seq = r->seq + 1; /* only messages sent from now on prove anything */
     reads_add(r, read);
     r->round_wanted = true;
-    read_check_round(r); /* a single voter is its own majority */
 }
 
 void read_request(struct raft *r, uint64_t token)

@@ -15,54 +15,6 @@ struct progress *leader_peer(const struct raft *r, raft_id id)
     return NULL;
 }
 
-/* ---- Start and end of leadership ---- */
-
-void leader_start(struct raft *r)
-{
-    const struct raft_membership *m = raft_in_force(r);
-
-    rd_assert(save_hard_is_durable(r));
-    r->peers = mem_alloc(m->members_count * sizeof *r->peers);
-    r->peers_count = 0;
-    for (uint32_t i = 0; i < m->members_count; i++) {
-        if (m->members[i].id != r->config.id) {
-            progress_init(&r->peers[r->peers_count++], &m->members[i], r->log.last + 1,
-                          r->config.inflight_msgs_max, r->now);
-        }
-    }
-    r->leader_since = r->now;
-    r->heartbeat_deadline = r->now + r->config.heartbeat_ms;
-    r->commit_notice_deadline = UINT64_MAX;
-    r->round_wanted = false;
-    r->term_start = r->log.last + 1;
-    leader_append(r, RAFT_ENTRY_NOOP, NULL);
-    leader_flush(r);
-}
-
-void leader_stop(struct raft *r)
-{
-    /* Claims handed out under our lease outlive our leadership: until they lapse our own vote is as
-     * bound by it as the votes of those who acknowledged us. */
-    mono_ms lease_end = r->now + raft_lease_remaining(r, r->now);
-
-    r->refuse_until = r->refuse_until > lease_end ? r->refuse_until : lease_end;
-    for (uint32_t i = 0; i < r->peers_count; i++) {
-        progress_done(&r->peers[i]);
-    }
-    mem_free(r->peers);
-    r->peers = NULL;
-    r->peers_count = 0;
-    r->commit_notice_deadline = UINT64_MAX;
-}
-
-void leader_append(struct raft *r, enum raft_entry_type type, struct blob *data)
-{
-    struct raft_entry entry = {
-        .index = r->log.last + 1, .term = r->term, .type = type, .data = data};
-
-    rd_assert(raft_log_append(r, &entry) == 0);
-}
-
 /* ---- What a majority has reached ---- */
 
 static uint64_t value_match(const struct raft *r, raft_id voter, mono_ms now)
@@ -70,14 +22,20 @@ static uint64_t value_match(const struct raft *r, raft_id voter, mono_ms now)
     (void)now;
     const struct progress *p = leader_peer(r, voter);
 
-    return p ? p->match : r->saved; /* our own entries count when our disk has them (trap 47) */
+    if (voter == r->config.id) {
+        return r->saved; /* our own entries count when our disk has them (trap 47) */
+    }
+    return p ? p->match : 0;
 }
 
 static uint64_t value_stamp(const struct raft *r, raft_id voter, mono_ms now)
 {
     const struct progress *p = leader_peer(r, voter);
 
-    return p ? p->ack_stamp : now;
+    if (voter == r->config.id) {
+        return now;
+    }
+    return p ? p->ack_stamp : 0;
 }
 
 static mono_ms heard_since(const struct raft *r, const struct progress *p)
@@ -89,7 +47,10 @@ static uint64_t value_contact(const struct raft *r, raft_id voter, mono_ms now)
 {
     const struct progress *p = leader_peer(r, voter);
 
-    return p ? heard_since(r, p) : now;
+    if (voter == r->config.id) {
+        return now;
+    }
+    return p ? heard_since(r, p) : 0;
 }
 
 void leader_commit(struct raft *r)
@@ -113,15 +74,19 @@ void raft_set_lease_base(struct raft *r, uint32_t election_timeout_ms)
     r->lease_base_ms = shorter ? election_timeout_ms : r->config.election_timeout_ms;
 }
 
+/* When the lease ends that rests on this timeout; 0: there is none. */
+static mono_ms lease_end_by(const struct raft *r, uint32_t timeout_ms, mono_ms now)
+{
+    mono_ms stamp = r->state == RAFT_LEADER ? quorum_reached(r, value_stamp, now) : 0;
+
+    return stamp ? stamp + (mono_ms)timeout_ms * 8 / 10 : 0;
+}
+
 uint32_t raft_lease_remaining(const struct raft *r, mono_ms now)
 {
-    if (r->state != RAFT_LEADER) {
-        return 0;
-    }
-    mono_ms stamp = quorum_reached(r, value_stamp, now);
-    mono_ms end = stamp + (mono_ms)r->lease_base_ms * 8 / 10;
+    mono_ms end = lease_end_by(r, r->lease_base_ms, now);
 
-    return stamp == 0 || end <= now ? 0 : (uint32_t)(end - now);
+    return end > now ? (uint32_t)(end - now) : 0;
 }
 
 uint32_t raft_claim_remaining(const struct raft *r, mono_ms now)
@@ -158,6 +123,55 @@ bool raft_peer_view(const struct raft *r, raft_id id, struct raft_peer_view *out
     return p;
 }
 
+/* ---- Start and end of leadership ---- */
+
+void leader_start(struct raft *r)
+{
+    const struct raft_membership *m = raft_in_force(r);
+
+    rd_assert(save_hard_is_durable(r));
+    r->peers = mem_alloc(m->members_count * sizeof *r->peers);
+    r->peers_count = 0;
+    for (uint32_t i = 0; i < m->members_count; i++) {
+        if (m->members[i].id != r->config.id) {
+            progress_init(&r->peers[r->peers_count++], &m->members[i], r->log.last + 1,
+                          r->config.inflight_msgs_max, r->now);
+        }
+    }
+    r->leader_since = r->now;
+    r->heartbeat_deadline = r->now + r->config.heartbeat_ms;
+    r->commit_notice_deadline = UINT64_MAX;
+    r->round_wanted = false;
+    r->term_start = r->log.last + 1;
+    leader_append(r, RAFT_ENTRY_NOOP, NULL);
+    leader_flush(r);
+}
+
+void leader_stop(struct raft *r)
+{
+    /* Claims handed out under our lease outlive our leadership: until they lapse our own vote is as
+     * bound by it as the votes of those who acknowledged us. The lease may have been longer than it
+     * is by the shortest T we know now. */
+    mono_ms lease_end = lease_end_by(r, r->config.election_timeout_ms, r->now);
+
+    r->refuse_until = r->refuse_until > lease_end ? r->refuse_until : lease_end;
+    for (uint32_t i = 0; i < r->peers_count; i++) {
+        progress_done(&r->peers[i]);
+    }
+    mem_free(r->peers);
+    r->peers = NULL;
+    r->peers_count = 0;
+    r->commit_notice_deadline = UINT64_MAX;
+}
+
+void leader_append(struct raft *r, enum raft_entry_type type, struct blob *data)
+{
+    struct raft_entry entry = {
+        .index = r->log.last + 1, .term = r->term, .type = type, .data = data};
+
+    rd_assert(raft_log_append(r, &entry) == 0);
+}
+
 /* ---- Sending ---- */
 
 static struct raft_msg *append_message(struct raft *r, struct progress *p, raft_index prev)
@@ -172,7 +186,6 @@ static struct raft_msg *append_message(struct raft *r, struct progress *p, raft_
     m->chain = rlog_chain(&r->log, prev);
     m->commit = r->commit;
     p->commit_sent = r->commit;
-    p->commit_urgent = false;
     return m;
 }
 
@@ -184,7 +197,21 @@ static void send_heartbeat(struct raft *r, struct progress *p)
 
     m->commit = r->commit < p->match ? r->commit : p->match;
     p->commit_sent = m->commit;
+    p->commit_urgent = p->commit_urgent && m->commit < r->commit;
     effects_send(r, false);
+}
+
+/* Lost messages: a follower that stopped moving is probed again; a lost probe is repeated. */
+static void retry_silent_peers(struct raft *r)
+{
+    for (uint32_t i = 0; i < r->peers_count; i++) {
+        struct progress *p = &r->peers[i];
+        if (p->state == PROGRESS_PROBE) {
+            p->probe_sent = false;
+        } else if (p->window_count && r->now >= p->moved + 2 * (mono_ms)r->config.heartbeat_ms) {
+            progress_probe(p);
+        }
+    }
 }
 
 static void broadcast_heartbeats(struct raft *r)
@@ -192,8 +219,15 @@ static void broadcast_heartbeats(struct raft *r)
     for (uint32_t i = 0; i < r->peers_count; i++) {
         send_heartbeat(r, &r->peers[i]);
     }
-    r->heartbeat_deadline = r->now + r->config.heartbeat_ms;
     r->round_wanted = false;
+}
+
+/* The regular beat. A round for a read in between does not put it off. */
+static void beat(struct raft *r)
+{
+    r->heartbeat_deadline = r->now + r->config.heartbeat_ms;
+    retry_silent_peers(r);
+    broadcast_heartbeats(r);
 }
 
 static bool may_send(const struct raft *r, const struct progress *p)
@@ -225,7 +259,8 @@ static void send_entries(struct raft *r, struct progress *p)
     if (p->state == PROGRESS_PROBE) {
         p->probe_sent = true;
     } else {
-        progress_sent(p, p->next + m->entries_count - 1, bytes, r->config.inflight_msgs_max);
+        progress_sent(p, p->next + m->entries_count - 1, bytes, r->config.inflight_msgs_max,
+                      r->now);
     }
     effects_send(r, false);
 }
@@ -242,7 +277,9 @@ void leader_flush(struct raft *r)
     bool notice_due = r->now >= r->commit_notice_deadline;
     bool waiting = false;
 
-    if (r->round_wanted || r->now >= r->heartbeat_deadline) {
+    if (r->now >= r->heartbeat_deadline) {
+        beat(r);
+    } else if (r->round_wanted) {
         broadcast_heartbeats(r);
     }
     for (uint32_t i = 0; i < r->peers_count; i++) {
@@ -260,6 +297,8 @@ void leader_flush(struct raft *r)
     }
     if (!waiting) {
         r->commit_notice_deadline = UINT64_MAX;
+    } else if (r->commit_notice_deadline == UINT64_MAX) {
+        r->commit_notice_deadline = r->now + COMMIT_NOTICE_DELAY_MS;
     }
 }
 
@@ -279,19 +318,6 @@ mono_ms leader_deadline(const struct raft *r)
     return deadline < quorum ? deadline : quorum;
 }
 
-/* Lost messages: a follower that stopped moving is probed again; a lost probe is repeated. */
-static void retry_silent_peers(struct raft *r)
-{
-    for (uint32_t i = 0; i < r->peers_count; i++) {
-        struct progress *p = &r->peers[i];
-        if (p->state == PROGRESS_PROBE) {
-            p->probe_sent = false;
-        } else if (p->window_count && r->now >= p->moved + 2 * (mono_ms)r->config.heartbeat_ms) {
-            progress_probe(p);
-        }
-    }
-}
-
 void leader_tick(struct raft *r)
 {
     if (r->now >= leader_quorum_deadline(r)) { /* check-quorum (thesis 6.2) */
@@ -300,8 +326,7 @@ void leader_tick(struct raft *r)
         return;
     }
     if (r->now >= r->heartbeat_deadline) {
-        retry_silent_peers(r);
-        broadcast_heartbeats(r);
+        beat(r);
     }
 }
 

@@ -30,6 +30,7 @@ static void take_entries(struct raft *r, uint64_t bytes_max, struct raft_save *s
 
 bool raft_save_take(struct raft *r, uint64_t bytes_max, struct raft_save *save)
 {
+    rd_assert(r->saves_done == r->saves_taken); /* one at a time */
     if (!raft_save_wanted(r)) {
         return false;
     }

@@ -15,6 +15,9 @@ typedef uint64_t raft_term;  /* 0: before the first election */
 typedef uint64_t raft_index; /* 0: before the first entry */
 typedef uint32_t raft_id;    /* 0: nobody */
 
+/* Terms and indexes end here: nobody counts this far, and one more always fits on the wire. */
+#define RAFT_NUMBER_MAX (UINT64_C(1) << 62)
+
 enum {
     RAFT_MEMBERS_MAX = 31,
     RAFT_VOTERS_MAX = 9,

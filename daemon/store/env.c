@@ -3,11 +3,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "store/fault.h"
@@ -22,9 +22,9 @@ static void env_assert(MDB_env *mdb, const char *message)
     const char *path = NULL;
 
     (void)mdb_env_get_path(mdb, &path);
-    log_error("store", "LMDB failed an assertion", LOG_STR("path", path),
+    log_error("store", "the data is damaged: LMDB failed an assertion", LOG_STR("path", path),
               LOG_STR("assertion", message));
-    abort();
+    _exit(RD_EXIT_DATA); /* its pages make no sense: nothing it says can be believed */
 }
 
 /* LMDB leaves its data file open across exec(2). */

@@ -248,6 +248,9 @@ static void step(struct golden *g, struct golden_core *c, const struct raft_even
                    c->fx.propose_term);
     }
     rd_assert(raft_step(c->raft, g->now, &flush, &c->fx) == 0);
+    for (uint32_t i = 0; i < c->fx.msgs_count; i++) {
+        c->seq = c->fx.msgs[i].msg.seq > c->seq ? c->fx.msgs[i].msg.seq : c->seq;
+    }
     trace_effects(g, c);
 }
 
@@ -301,10 +304,7 @@ void golden_saved(struct golden *g, raft_id id)
     c->done++;
     release(g, c);
     struct raft_event event = {.type = RAFT_EV_PERSISTED,
-                               .persisted = {.index = save.last,
-                                             .entry_term = save.last_term,
-                                             .term = save.term,
-                                             .vote = save.vote}};
+                               .persisted = {.index = save.last, .entry_term = save.last_term}};
     step(g, c, &event);
     raft_save_done(&save);
 }

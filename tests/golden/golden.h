@@ -10,7 +10,7 @@
 #include "raft/raft.h"
 #include "vdisk.h"
 
-enum { GOLDEN_CORES_MAX = 7, GOLDEN_SAVES_MAX = 8 };
+enum { GOLDEN_CORES_MAX = 7, GOLDEN_SAVES_MAX = 1 };
 
 struct golden_parked { /* leaves when that many saves are durable */
     struct raft_msg msg;
@@ -31,6 +31,7 @@ struct golden_core {
     struct golden_parked *parked;
     uint32_t parked_count, parked_capacity;
     uint64_t lives;
+    uint64_t seq; /* of its newest message: what an injected reply echoes */
 };
 
 struct golden {

@@ -366,6 +366,12 @@ static void run_settle(struct golden *g, const struct words *w)
     golden_settle(g);
 }
 
+/* Votes count only as answers to the newest question. */
+static bool is_vote_reply(enum raft_msg_type type)
+{
+    return type == RAFT_MSG_PRE_VOTE_REPLY || type == RAFT_MSG_VOTE_REPLY;
+}
+
 static void run_inject(struct golden *g, const struct words *w)
 {
     struct golden_filter f = filter(g, w);
@@ -376,7 +382,7 @@ static void run_inject(struct golden *g, const struct words *w)
         .from = f.from,
         .to = f.to,
         .term = number_of(w, "term", 0),
-        .seq = number_of(w, "seq", 0),
+        .seq = number_of(w, "seq", is_vote_reply(f.type) ? g->cores[f.to].seq : 0),
         .stamp = number_of(w, "stamp", 0),
         .session = number_of(w, "session", 1),
         .index = number_of(w, "index", 0),

@@ -37,15 +37,15 @@ static void the_window_counts_what_is_on_its_way(void **state)
     progress_init(&p, &peer, 1, WINDOW, 0);
     (void)progress_acked(&p, 0, WINDOW, 0);
     for (raft_index i = 1; i <= WINDOW; i++) {
-        progress_sent(&p, i * 10, 100, WINDOW);
+        progress_sent(&p, i * 10, 100, WINDOW, 0);
     }
     assert_int_equal(p.window_bytes, 400);
     assert_int_equal(p.next, 41);
     assert_true(progress_acked(&p, 25, WINDOW, 1)); /* frees 10 and 20, not 30 */
     assert_int_equal(p.window_count, 2);
     assert_int_equal(p.window_bytes, 200);
-    progress_sent(&p, 50, 7, WINDOW); /* wraps */
-    progress_sent(&p, 60, 7, WINDOW);
+    progress_sent(&p, 50, 7, WINDOW, 0); /* wraps */
+    progress_sent(&p, 60, 7, WINDOW, 0);
     assert_int_equal(p.window_count, 4);
     assert_true(progress_acked(&p, 60, WINDOW, 2));
     assert_int_equal(p.window_count, 0);
@@ -74,7 +74,7 @@ static void probing_forgets_the_window(void **state)
 
     progress_init(&p, &peer, 1, WINDOW, 0);
     (void)progress_acked(&p, 8, WINDOW, 0);
-    progress_sent(&p, 20, 100, WINDOW);
+    progress_sent(&p, 20, 100, WINDOW, 0);
     progress_probe(&p);
     assert_int_equal(p.state, PROGRESS_PROBE);
     assert_int_equal(p.next, 9);

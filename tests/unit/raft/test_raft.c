@@ -55,8 +55,7 @@ static void save_all(struct rig *g)
     struct raft_save save;
 
     while (raft_save_take(g->r, UINT64_MAX, &save)) {
-        struct raft_event e = {.type = RAFT_EV_PERSISTED,
-                               .persisted = {save.last, save.last_term, save.term, save.vote}};
+        struct raft_event e = {.type = RAFT_EV_PERSISTED, .persisted = {save.last, save.last_term}};
         raft_save_done(&save);
         step(g, &e);
     }
@@ -289,10 +288,12 @@ static void lead_with_a_lease(struct rig *g)
     save_all(g);
     g->now = raft_deadline(g->r);
     step(g, &(struct raft_event){.type = RAFT_EV_TICK});
-    hear(g, (struct raft_msg){.type = RAFT_MSG_PRE_VOTE_REPLY, .from = 2, .term = 2});
+    uint64_t seq = g->fx.msgs[0].msg.seq; /* the questions are numbered upwards */
+    hear(g, (struct raft_msg){.type = RAFT_MSG_PRE_VOTE_REPLY, .from = 2, .term = 2, .seq = seq});
+    seq = g->fx.msgs[0].msg.seq;
     save_all(g);
-    hear(g, (struct raft_msg){.type = RAFT_MSG_VOTE_REPLY, .from = 2, .term = 2});
-    uint64_t seq = g->fx.msgs[0].msg.seq;
+    hear(g, (struct raft_msg){.type = RAFT_MSG_VOTE_REPLY, .from = 2, .term = 2, .seq = seq});
+    seq = g->fx.msgs[0].msg.seq;
     hear(g, (struct raft_msg){.type = RAFT_MSG_APPEND_REPLY,
                               .from = 2,
                               .term = 2,
