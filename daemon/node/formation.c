@@ -83,7 +83,9 @@ static bool adopt(struct node *n, const struct raft_view *view)
 {
     for (uint32_t i = 0; i < n->peers_count; i++) {
         const struct peer_hello *hello = &n->peers[i].hello;
-        if (n->peers[i].up && uuid_is_set(&hello->cluster) && names_us(n, hello)) {
+        /* Whoever has voted in a cluster stays with it. */
+        bool free_to_join = !uuid_is_set(&view->cluster) || view->term == 0;
+        if (n->peers[i].up && free_to_join && uuid_is_set(&hello->cluster) && names_us(n, hello)) {
             if (!uuid_equal(&hello->cluster, &view->cluster)) {
                 node_step(n, &(struct raft_event){.type = RAFT_EV_ADOPT,
                                                   .found = {.cluster = &hello->cluster}});

@@ -31,7 +31,12 @@ void node_hello_get(const struct node *n, struct peer_hello *out)
     memcpy(out->version, n->config.version, sizeof out->version);
     memcpy(out->cluster_name, n->config.cluster_name, sizeof out->cluster_name);
     memcpy(out->member_list, n->member_list, sizeof out->member_list);
-    for (uint32_t i = 0; i < m->members_count; i++) {
+    if (view.last > 0 &&
+        view.saved == 0) { /* a cluster that is not on disk is not told to anybody */
+        out->cluster = (struct uuid){{0}};
+        out->bindings_count = 0;
+    }
+    for (uint32_t i = 0; i < out->bindings_count; i++) {
         out->bindings[i].id = m->members[i].id;
         out->bindings[i].store = m->members[i].store;
     }
@@ -47,6 +52,8 @@ uint64_t hello_mark(const struct node *n)
     uint64_t mark = hash64(0, view.cluster.bytes, sizeof view.cluster.bytes);
     mark = hash64_mix(mark, view.last == 0);
     mark = hash64_mix(mark, m->index);
+    mark = hash64_mix(mark, raft_term_at(n->raft, m->index)); /* replaced at the same index */
+    mark = hash64_mix(mark, view.saved > 0);
     return hash64(mark, n->config.uri, strlen(n->config.uri));
 }
 
@@ -184,16 +191,19 @@ static struct node_peer *peer_add(struct node *n)
         n->peers_capacity = n->peers_capacity ? n->peers_capacity * 2 : 4;
         n->peers = mem_realloc(n->peers, n->peers_capacity * sizeof *n->peers);
     }
+    n->peers[n->peers_count] = (struct node_peer){0};
     return &n->peers[n->peers_count++];
 }
 
 /* A voter forgets a leader after its own T, not after ours. */
-static void update_lease_base(struct node *n)
+void hello_update_lease_base(struct node *n)
 {
+    const struct raft_membership *m = raft_membership(n->raft);
     uint32_t shortest = n->config.raft.election_timeout_ms;
 
     for (uint32_t i = 0; i < n->peers_count; i++) {
-        uint32_t theirs = n->peers[i].hello.election_timeout_ms;
+        const struct peer_hello *hello = &n->peers[i].hello;
+        uint32_t theirs = membership_is_voter(m, hello->id) ? hello->election_timeout_ms : 0;
         shortest = theirs && theirs < shortest ? theirs : shortest;
     }
     raft_set_lease_base(n->raft, shortest);
@@ -206,13 +216,23 @@ void node_hello(struct node *n, const struct peer_hello *hello)
     if (!peer) {
         peer = peer_add(n);
     }
-    if (!peer) {
-        return;
+    if (peer) {
+        bool same = peer->hello.id == hello->id && peer->hello.incarnation == hello->incarnation;
+        peer->up = peer->up && same;
+        peer->hello = *hello;
+        hello_update_lease_base(n);
     }
-    peer->hello = *hello;
-    peer->up = true;
-    update_lease_base(n);
-    writes_lost(n, hello->id); /* a new link: what went into the old one may be lost */
+}
+
+void node_link_up(struct node *n, raft_id id)
+{
+    struct node_peer *peer = hello_peer(n, id);
+
+    if (peer && !peer->up) {
+        peer->up = true;
+        writes_lost(n, id);       /* what went into the old link may be lost */
+        n->writes_alarm = n->now; /* what waited for a way there goes now */
+    }
 }
 
 const struct peer_hello *node_peer_hello(const struct node *n, raft_id id)

@@ -9,13 +9,15 @@
 
 enum {
     NODE_READS_MAX = 4096,
+    NODE_HELD_BYTES_MAX = 64 * 1024 * 1024, /* of clients' writes that wait for an answer */
+    NODE_PARKED_MAX = 4096,                 /* messages that wait for one batch */
     NODE_OPEN_BYTES_MAX = 32 * 1024 * 1024, /* proposed by this leader and not applied yet */
 };
 
 /* A client's write: open until it is answered or nobody waits for it. */
 struct node_write_slot {
     bool open;
-    uint64_t token; /* 0: the client is gone */
+    uint64_t token;
     uint64_t seq;
     struct blob *txn;
     mono_ms deadline;
@@ -33,7 +35,7 @@ struct node_read_slot {
     mono_ms deadline;
     enum node_read_state state;
     uint64_t round;   /* ASKED: token of the core's read */
-    mono_ms retry_at; /* ASKED: when to ask again */
+    mono_ms retry_at; /* when to ask again */
     raft_index index; /* READY: serve once applied */
 };
 
@@ -72,6 +74,7 @@ struct node {
     uint64_t next_seq; /* of the next write */
     uint64_t floor;    /* lowest open seq, or next_seq */
     uint32_t writes_open;
+    uint64_t held_bytes;
     mono_ms writes_alarm;    /* no deadline or repetition is due before; UINT64_MAX: none */
     raft_id dispatch_leader; /* leader and term the open writes were handed to */
     raft_term dispatch_term;
@@ -99,7 +102,6 @@ struct node {
 void node_step(struct node *n,
                const struct raft_event *event); /* steps the core, sorts the effects */
 struct node_answer *node_answer_add(struct node *n, uint64_t token, int code);
-void node_sends_push(struct node_sends *s, raft_id to, const struct peer_msg *msg);
 struct peer_msg *node_send_new(struct node *n, raft_id to); /* leaves at the end of the turn */
 raft_id node_known_leader(const struct node *n, mono_ms now);
 
@@ -130,6 +132,7 @@ void formation_reason(const struct node *n, char *text, size_t size);
 /* hello.c */
 struct node_peer *hello_peer(const struct node *n, raft_id id);
 void hello_link_down(struct node *n, raft_id id);
+void hello_update_lease_base(struct node *n);
 uint64_t hello_mark(const struct node *n);
 
 #endif

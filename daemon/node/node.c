@@ -89,9 +89,30 @@ static struct node_send *sends_add(struct node_sends *s)
     return &s->items[s->count++];
 }
 
-void node_sends_push(struct node_sends *s, raft_id to, const struct peer_msg *msg)
+/* A newer acknowledgement says all that an older one of the same term says: while a disk hangs, one
+ * per leader waits, not one per heartbeat. */
+static bool replaces(const struct node_send *old, raft_id to, const struct peer_msg *msg)
 {
-    *sends_add(s) = (struct node_send){.to = to, .msg = *msg};
+    const struct raft_msg *was = &old->msg.raft;
+    const struct raft_msg *is = &msg->raft;
+
+    return old->to == to && was->type == RAFT_MSG_APPEND_REPLY &&
+           is->type == RAFT_MSG_APPEND_REPLY && was->term == is->term && !was->reject &&
+           !is->reject && is->index >= was->index && is->session == was->session;
+}
+
+/* What does not fit is lost; every message that waits for the disk is one that will be repeated. */
+static void park(struct node_sends *s, raft_id to, const struct peer_msg *msg)
+{
+    for (uint32_t i = s->count; i > 0 && s->count - i < 8; i--) {
+        if (replaces(&s->items[i - 1], to, msg)) {
+            s->items[i - 1].msg = *msg;
+            return;
+        }
+    }
+    if (s->count < NODE_PARKED_MAX) {
+        *sends_add(s) = (struct node_send){.to = to, .msg = *msg};
+    }
 }
 
 struct peer_msg *node_send_new(struct node *n, raft_id to)
@@ -147,10 +168,10 @@ static void route_message(struct node *n, struct raft_out *o)
     if (!o->after_save) {
         *node_send_new(n, o->msg.to) = msg;
     } else if (raft_save_wanted(n->raft)) {
-        node_sends_push(&n->gathering, o->msg.to, &msg);
+        park(&n->gathering, o->msg.to, &msg);
     } else {
         rd_assert(n->batch_in_flight);
-        node_sends_push(&n->parked, o->msg.to, &msg);
+        park(&n->parked, o->msg.to, &msg);
     }
 }
 
@@ -175,7 +196,8 @@ void node_step(struct node *n, const struct raft_event *event)
     fx->reads_count = 0;
     if (fx->diverged) {
         fail(n, -RD_ECORRUPT,
-             "this log and the leader's differ below an entry both call the same: data refused");
+             "another leader in this term, or two logs that differ below an entry both call the "
+             "same: this node's data or the sender's cannot be right");
     }
     if (fx->reason) {
         n->scratch.size = 0;
@@ -183,8 +205,6 @@ void node_step(struct node *n, const struct raft_event *event)
         (void)snprintf(n->out.reason, sizeof n->out.reason, "%s", buf_str(&n->scratch));
     }
     fx->reason = NULL;
-    fx->state_changed = false;
-    fx->membership_changed = false;
     fx->diverged = false;
 }
 
@@ -224,6 +244,11 @@ void node_message(struct node *n, raft_id from, struct peer_msg *msg)
 void node_link_down(struct node *n, raft_id peer)
 {
     hello_link_down(n, peer);
+    node_messages_lost(n, peer);
+}
+
+void node_messages_lost(struct node *n, raft_id peer)
+{
     writes_lost(n, peer);
     node_step(n, &(struct raft_event){.type = RAFT_EV_LINK_DOWN, .peer = peer});
 }
@@ -252,10 +277,7 @@ void node_persisted(struct node *n, uint64_t batch_seq)
 
     rd_assert(n->batch_in_flight && batch_seq == n->batch.seq);
     struct raft_event event = {.type = RAFT_EV_PERSISTED,
-                               .persisted = {.index = save->last,
-                                             .entry_term = save->last_term,
-                                             .term = save->term,
-                                             .vote = save->vote}};
+                               .persisted = {.index = save->last, .entry_term = save->last_term}};
     n->batch_in_flight = false;
     release_parked(n);
     raft_save_done(&n->batch.save);
@@ -376,6 +398,7 @@ static void note_changes(struct node *n)
 
 struct node_out *node_end(struct node *n)
 {
+    hello_update_lease_base(n); /* who votes may have changed */
     formation_turn(n);
     if (n->now >= raft_deadline(n->raft)) {
         node_step(n, &(struct raft_event){.type = RAFT_EV_TICK});

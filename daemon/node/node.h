@@ -98,7 +98,10 @@ void node_message(struct node *n, raft_id from, struct peer_msg *msg);
 int node_hello_check(const struct node *n, const struct peer_hello *hello, char why[PEER_WHY_SIZE]);
 /* A hello that passed node_hello_check(), from a new link or changed on an old one. Borrowed. */
 void node_hello(struct node *n, const struct peer_hello *hello);
-void node_link_down(struct node *n, raft_id peer); /* messages to peer may be lost */
+/* Our own link to this peer, over which we send, is up (after its hello) or down. */
+void node_link_up(struct node *n, raft_id peer);
+void node_link_down(struct node *n, raft_id peer);
+void node_messages_lost(struct node *n, raft_id peer); /* the link is up, its queue overflowed */
 void node_persisted(struct node *n, uint64_t batch_seq);
 void node_disk(struct node *n, bool stalled);
 

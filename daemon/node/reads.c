@@ -32,7 +32,7 @@ void reads_ask(struct node *n)
 
     for (uint32_t i = 0; i < n->reads_count; i++) {
         struct node_read_slot *s = &n->reads[i];
-        if (s->state == NODE_READ_NEW || (s->state == NODE_READ_ASKED && n->now >= s->retry_at)) {
+        if (s->state == NODE_READ_NEW || n->now >= s->retry_at) {
             if (!wanted) {
                 wanted = true;
                 n->read_round++;
@@ -57,6 +57,8 @@ void reads_on_index(struct node *n, const struct raft_read *read)
         if (read->code == 0) {
             s->state = NODE_READ_READY;
             s->index = read->index;
+            /* A leader that falls may take its uncommitted index with it: ask the next one. */
+            s->retry_at = n->now + n->config.raft.election_timeout_ms;
         } else { /* no leader, or it changed: ask again soon */
             s->retry_at = n->now + n->config.raft.heartbeat_ms / 4 + 1;
         }
@@ -82,8 +84,7 @@ void reads_serve(struct node *n)
                            led ? "answer from the leader" : "leader");
             continue;
         }
-        mono_ms alarm =
-            s->state == NODE_READ_ASKED && s->retry_at < s->deadline ? s->retry_at : s->deadline;
+        mono_ms alarm = s->retry_at < s->deadline ? s->retry_at : s->deadline;
         n->reads_alarm = alarm < n->reads_alarm ? alarm : n->reads_alarm;
         n->reads[kept++] = *s;
     }

@@ -44,6 +44,7 @@ static void alarm_by(struct node *n, mono_ms when)
 
 static void close_slot(struct node *n, struct node_write_slot *w)
 {
+    n->held_bytes -= w->txn->size;
     blob_unref(w->txn);
     w->txn = NULL;
     w->open = false;
@@ -100,7 +101,7 @@ void writes_on_forward(struct node *n, raft_id from, struct peer_forward *f)
     struct raft_view view;
     struct state_result result = {0};
 
-    if (f->request.node != from) {
+    if (f->request.node != from || !membership_find(raft_membership(n->raft), from)) {
         return;
     }
     raft_view_get(n->raft, &view);
@@ -161,6 +162,25 @@ static void refuse(struct node *n, uint64_t token, int code, const char *message
     (void)snprintf(a->message, sizeof a->message, "%s", message);
 }
 
+/* The span from the oldest open write is what the state can remember; the bytes are ours to bound.
+ */
+static bool window_is_full(const struct node *n, const struct blob *txn)
+{
+    return n->next_seq - n->floor >= STATE_WINDOW_MAX ||
+           n->held_bytes + txn->size > NODE_HELD_BYTES_MAX;
+}
+
+static void refuse_full(struct node *n, uint64_t token)
+{
+    struct node_answer *a = node_answer_add(n, token, -RD_ENOT_READY);
+
+    (void)snprintf(a->message, sizeof a->message,
+                   "%" PRIu32 " writes of %" PRIu64 " bytes wait on this node, the oldest %" PRIu64
+                   " writes ago (at most %d and %d bytes): try again",
+                   n->writes_open, n->held_bytes, n->next_seq - n->floor, STATE_WINDOW_MAX,
+                   NODE_HELD_BYTES_MAX);
+}
+
 void node_write(struct node *n, uint64_t token, struct blob *txn, mono_ms deadline)
 {
     struct raft_view view;
@@ -172,8 +192,8 @@ void node_write(struct node *n, uint64_t token, struct blob *txn, mono_ms deadli
         blob_unref(txn);
         return;
     }
-    if (n->next_seq - n->floor >= STATE_WINDOW_MAX) {
-        refuse(n, token, -RD_ENOT_READY, "4096 writes are open on this node: try again");
+    if (window_is_full(n, txn)) {
+        refuse_full(n, token);
         blob_unref(txn);
         return;
     }
@@ -185,6 +205,7 @@ void node_write(struct node *n, uint64_t token, struct blob *txn, mono_ms deadli
     *w = (struct node_write_slot){
         .open = true, .token = token, .seq = seq, .txn = txn, .deadline = deadline};
     n->writes_open++;
+    n->held_bytes += txn->size;
     alarm_by(n, deadline);
     if (leader_is_reachable(n, &view)) {
         hand_over(n, w, &view);

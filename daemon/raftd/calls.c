@@ -72,10 +72,18 @@ static void inbox_give(struct server *s, struct inbox_item *item)
         break;
     case INBOX_HELLO:
         node_hello(n, item->hello);
+        if (net_is_connected(s->net, item->hello->id)) {
+            node_link_up(n, item->hello->id);
+        }
         mem_free(item->hello);
         break;
     case INBOX_LINK_DOWN:
-        node_link_down(n, item->from);
+        if (net_is_connected(s->net,
+                             item->from)) { /* its queue overflowed, or it is back already */
+            node_messages_lost(n, item->from);
+        } else {
+            node_link_down(n, item->from);
+        }
         break;
     case INBOX_WRITE:
         node_write(n, item->token, item->txn, deadline);

@@ -160,6 +160,7 @@ static void hello_give(struct sim *s, struct sim_host *h, const struct peer_hell
     peer_msg_done(&in);
     host_begin(s, h);
     node_hello(h->node, out.hello);
+    node_link_up(h->node, out.hello->id);
     peer_msg_done(&out);
     host_end(s, h);
 }

@@ -77,6 +77,7 @@ static void say_hello(struct rig *g, raft_id from)
     for (raft_id to = 1; to <= g->count; to++) {
         if (to != from && linked(g, from, to) && node_hello_check(g->nodes[to], &hello, why) == 0) {
             node_hello(g->nodes[to], &hello);
+            node_link_up(g->nodes[to], from);
         }
     }
 }

@@ -110,6 +110,11 @@ static void the_shortest_timeout_among_the_members_bounds_the_lease(void **state
     node_public_get(g.nodes[leader], g.now, &p);
     assert_true(p.is_leader);
     assert_in_range(p.lease_remaining_ms, 1, 240);
+    hello.id = 99; /* a stranger does not vote: its timeout is its own business */
+    hello.election_timeout_ms = 1;
+    node_hello(g.nodes[leader], &hello);
+    node_public_get(g.nodes[leader], g.now, &p);
+    assert_true(p.is_leader);
     rig_done(&g);
 }
 

@@ -147,6 +147,88 @@ static void the_window_of_open_writes_is_bounded(void **state)
     rig_done(&g);
 }
 
+/* The leader stays the same while the link to it is gone: nothing else would wake the write. */
+static void a_write_that_waited_for_its_link_goes_at_once(void **state)
+{
+    (void)state;
+    struct rig g;
+
+    rig_init(&g, 3, 3);
+    raft_id follower = a_follower(rig_leader(&g));
+    rig_cut(&g, follower, true);
+    rig_write(&g, follower, 1, "k", "v", 8000);
+    rig_run(&g, 50);
+    assert_null(rig_answer(&g, 1));
+    rig_cut(&g, follower, false);
+    rig_run(&g, 50);
+    assert_non_null(rig_answer(&g, 1));
+    assert_int_equal(rig_answer(&g, 1)->code, 0);
+    rig_done(&g);
+}
+
+/* Strangers pass the hello (they may be about to join), their requests do not pass. */
+static void a_stranger_writes_nothing(void **state)
+{
+    (void)state;
+    struct rig g;
+
+    rig_init(&g, 3, 3);
+    raft_id leader = rig_leader(&g);
+    struct peer_msg msg = {
+        .type = PEER_FORWARD,
+        .forward = {.request = {.node = 99, .incarnation = 1, .seq = 1, .floor = 1},
+                    .txn = rig_put("k", "v")}};
+    node_begin(g.nodes[leader], g.now, 0);
+    node_message(g.nodes[leader], 99, &msg);
+    rig_run(&g, 300);
+    assert_int_equal(state_revision(node_state(g.nodes[leader])), 0);
+    rig_done(&g);
+}
+
+static void clients_bytes_are_bounded(void **state)
+{
+    (void)state;
+    enum { BIG = 1000 * 1000, FIT = 64 * 1024 * 1024 / BIG };
+    struct rig g;
+    char *big = mem_zalloc(BIG + 1);
+
+    memset(big, 'v', BIG);
+    rig_init(&g, 3, 3);
+    raft_id leader = rig_leader(&g);
+    rig_cut(&g, leader, true);
+    for (uint64_t i = 1; i <= FIT + 1; i++) {
+        rig_write(&g, leader, i, "k", big, 60000);
+    }
+    assert_null(rig_answer(&g, FIT));
+    assert_int_equal(rig_answer(&g, FIT + 1)->code, -RD_ENOT_READY);
+    assert_non_null(strstr(rig_answer(&g, FIT + 1)->message, "67 writes of 67"));
+    mem_free(big);
+    rig_done(&g);
+}
+
+/* A hung disk under a living leader: heartbeats go on, their answers wait for the disk. */
+static void what_waits_for_a_hung_disk_is_bounded(void **state)
+{
+    (void)state;
+    struct rig g;
+
+    rig_init(&g, 3, 3);
+    raft_id leader = rig_leader(&g);
+    raft_id follower = a_follower(leader);
+    g.disk_held[follower] = true;
+    rig_write(&g, leader, 1, "k", "v", 5000);
+    for (int i = 0; i < 50; i++) {
+        rig_write(&g, leader, (uint64_t)(100 + i), "k", "v", 5000);
+        rig_run(&g, 100);
+    }
+    assert_int_equal(rig_answer(&g, 149)->code, 0); /* the other two are a majority */
+    uint32_t queued = g.queue_count;
+    g.disk_held[follower] = false;
+    rig_run(&g, 1);
+    assert_in_range(g.queue_count - queued, 0, 8); /* one acknowledgement, not fifty */
+    rig_done(&g);
+}
+
 static void a_stalled_disk_costs_the_leadership(void **state)
 {
     (void)state;
@@ -175,6 +257,10 @@ int main(void)
         cmocka_unit_test(without_a_leader_the_answer_says_so_by_the_deadline),
         cmocka_unit_test(what_was_handed_out_is_called_unknown),
         cmocka_unit_test(the_window_of_open_writes_is_bounded),
+        cmocka_unit_test(a_write_that_waited_for_its_link_goes_at_once),
+        cmocka_unit_test(a_stranger_writes_nothing),
+        cmocka_unit_test(clients_bytes_are_bounded),
+        cmocka_unit_test(what_waits_for_a_hung_disk_is_bounded),
         cmocka_unit_test(a_stalled_disk_costs_the_leadership),
     };
 

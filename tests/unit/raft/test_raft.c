@@ -349,6 +349,111 @@ static void a_known_term_does_not_free_the_vote(void **state)
     done(&g);
 }
 
+/* A grant of an earlier round must not make a candidate of a follower that hears its leader (trap
+ * 27). */
+static void an_answer_to_an_earlier_round_does_not_count(void **state)
+{
+    (void)state;
+    struct raft_view v;
+    struct rig g;
+
+    found(&g, 3);
+    save_all(&g);
+    g.now = raft_deadline(g.r);
+    step(&g, &(struct raft_event){.type = RAFT_EV_TICK});
+    uint64_t old = g.fx.msgs[0].msg.seq;
+    g.now = raft_deadline(g.r);
+    step(&g, &(struct raft_event){.type = RAFT_EV_TICK}); /* the next round, of the same term */
+    hear(&g, (struct raft_msg){.type = RAFT_MSG_PRE_VOTE_REPLY, .from = 2, .term = 2, .seq = old});
+    raft_view_get(g.r, &v);
+    assert_int_equal(v.state, RAFT_PRE_CANDIDATE);
+    hear(&g,
+         (struct raft_msg){.type = RAFT_MSG_PRE_VOTE_REPLY, .from = 2, .term = 2, .seq = old + 2});
+    raft_view_get(g.r, &v);
+    assert_int_equal(v.state, RAFT_CANDIDATE);
+    /* Nor does an answer to a question that has not left: our own vote is not durable. */
+    hear(&g, (struct raft_msg){.type = RAFT_MSG_VOTE_REPLY, .from = 2, .term = 2, .seq = old + 4});
+    hear(&g, (struct raft_msg){.type = RAFT_MSG_VOTE_REPLY, .from = 3, .term = 2, .seq = old + 5});
+    raft_view_get(g.r, &v);
+    assert_int_equal(v.state, RAFT_CANDIDATE);
+    done(&g);
+}
+
+/* Two disks in a row are in the way of a vote: it gets T, or slow disks would never elect anybody.
+ */
+static void a_vote_is_given_time_for_two_disks(void **state)
+{
+    (void)state;
+    struct rig g;
+
+    for (int i = 0; i < 50; i++) {
+        found(&g, 3);
+        save_all(&g);
+        g.now = raft_deadline(g.r) + (mono_ms)i;
+        step(&g, &(struct raft_event){.type = RAFT_EV_TICK});
+        hear(&g, (struct raft_msg){.type = RAFT_MSG_PRE_VOTE_REPLY,
+                                   .from = 2,
+                                   .term = 2,
+                                   .seq = g.fx.msgs[0].msg.seq});
+        assert_in_range(raft_deadline(g.r) - g.now, 500, 750);
+        done(&g);
+    }
+}
+
+/* The slowest follower hears of a commit within milliseconds, not at the next heartbeat. */
+static void a_late_acknowledgement_still_hears_of_the_commit(void **state)
+{
+    (void)state;
+    struct rig g;
+
+    lead_with_a_lease(&g);
+    step(&g, &(struct raft_event){.type = RAFT_EV_FLUSH});
+    g.now += 20; /* node 3 was slow; the commit is old news by now */
+    step(&g, &(struct raft_event){.type = RAFT_EV_TICK});
+    step(&g, &(struct raft_event){.type = RAFT_EV_FLUSH});
+    hear(&g, (struct raft_msg){.type = RAFT_MSG_APPEND_REPLY,
+                               .from = 3,
+                               .term = 2,
+                               .stamp = g.now,
+                               .session = 1,
+                               .index = 2});
+    step(&g, &(struct raft_event){.type = RAFT_EV_FLUSH});
+    assert_in_range(raft_deadline(g.r) - g.now, 1, 5);
+    g.now = raft_deadline(g.r);
+    step(&g, &(struct raft_event){.type = RAFT_EV_FLUSH});
+    assert_int_equal(g.fx.msgs_count, 1);
+    assert_int_equal(g.fx.msgs[0].msg.to, 3);
+    assert_int_equal(g.fx.msgs[0].msg.commit, 2);
+    done(&g);
+}
+
+static void absurd_numbers_do_not_come_in(void **state)
+{
+    (void)state;
+    struct raft_view v;
+    struct rig g;
+
+    found(&g, 3);
+    save_all(&g);
+    hear(&g, append(RAFT_NUMBER_MAX + 1, 1, 1));
+    hear(&g, append(9, RAFT_NUMBER_MAX + 1, 1));
+    raft_view_get(g.r, &v);
+    assert_int_equal(v.term, 1);
+    done(&g);
+}
+
+static void another_leader_in_our_term_stops_us(void **state)
+{
+    (void)state;
+    struct rig g;
+
+    lead_with_a_lease(&g);
+    hear(&g, append(2, 1, 1));
+    assert_true(g.fx.diverged);
+    assert_int_equal(g.fx.msgs_count, 0);
+    done(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -360,6 +465,11 @@ int main(void)
         cmocka_unit_test(a_restarted_voter_keeps_the_lease_it_granted),
         cmocka_unit_test(a_deposed_leader_is_bound_by_its_own_lease),
         cmocka_unit_test(a_known_term_does_not_free_the_vote),
+        cmocka_unit_test(an_answer_to_an_earlier_round_does_not_count),
+        cmocka_unit_test(a_vote_is_given_time_for_two_disks),
+        cmocka_unit_test(a_late_acknowledgement_still_hears_of_the_commit),
+        cmocka_unit_test(absurd_numbers_do_not_come_in),
+        cmocka_unit_test(another_leader_in_our_term_stops_us),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
