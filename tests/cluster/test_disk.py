@@ -1,0 +1,164 @@
+"""Disks that fail: system calls of the unmodified binary are made to fail by strace."""
+import shutil
+import subprocess
+
+import pytest
+
+from harness import SLOWDOWN, wait_until
+
+EXIT_DISK_FULL = 80
+EXIT_IO = 81
+
+
+def strace_works():
+    if not shutil.which("strace"):
+        return False
+    done = subprocess.run(["strace", "-f", "-o", "/dev/null", "true"], check=False, capture_output=True)
+    return done.returncode == 0
+
+
+pytestmark = pytest.mark.skipif(not strace_works(), reason="strace cannot trace here (ptrace)")
+
+
+class Injected:
+    """raftd under strace with one injection. strace ends as raftd does."""
+
+    def __init__(self, node, inject):
+        self.node = node
+        self.node.wrapper = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"inject={inject}"]
+
+    def __enter__(self):
+        return self.node
+
+    def __exit__(self, *_):
+        self.node.wrapper = []
+
+
+def test_sync_that_fails_ends_the_node_before_any_answer(trio):
+    """D2: EIO from fdatasync: exit 81, no reply that depended on it, and nothing lost elsewhere."""
+    leader = trio.leader()
+    victim, other = trio.others(leader)
+    victim.stop()
+    with Injected(victim, "fdatasync:error=EIO:when=5+") as node:
+        node.start()
+        with other.batch() as batch:
+            for i in range(50):
+                assert "revision" in batch.ask(f"put k{i} v")
+        assert node.wait_exit(20) == EXIT_IO
+        node.may_exit_with.add(EXIT_IO)
+    errors = [x for x in victim.log_text().splitlines() if " error " in x]
+    assert any("EIO" in x or "Input/output error" in x for x in errors), errors
+    victim.start()
+    trio.settled()
+    assert len(victim.ok("list", "k")["kvs"]) == 50
+
+
+def test_sync_that_fails_on_the_only_node(single):
+    """What was acknowledged is there after the restart; what met the error was not acknowledged."""
+    node = single[1]
+    node.stop()
+    acked = 0
+    with Injected(node, "fdatasync:error=EIO:when=12+"):
+        node.start()
+        for i in range(100):
+            answer = node.ctl("put", f"k{i}", "v", timeout="3s")
+            if answer.code != 0:
+                assert answer.code in (3, 5) and answer.error in ("unknown_outcome", "unreachable")
+                break
+            acked += 1
+        assert node.wait_exit(20) == EXIT_IO
+        node.may_exit_with.add(EXIT_IO)
+    assert 0 < acked < 100
+    node.start()
+    single.settled()
+    found = len(node.ok("list", "k")["kvs"])
+    assert acked <= found <= acked + 1
+
+
+@pytest.mark.parametrize("call", ["pwrite64", "fdatasync"])
+def test_file_system_that_is_full(single, call):
+    node = single[1]
+    node.stop()
+    with Injected(node, f"{call}:error=ENOSPC:when=12+"):
+        node.start(wait=False)
+        node.wait_ready_or_ended()
+        wait_until(lambda: not node.is_running() or node.ctl("put", "k", "v", timeout="1s").code, 20,
+                   "the disk is full")
+        status = node.wait_exit(20)
+    assert status in (EXIT_DISK_FULL, EXIT_IO)
+    node.may_exit_with.add(status)
+    node.start()
+    single.settled()
+    assert node.ok("put", "k", "w")
+
+
+@pytest.mark.parametrize("call", ["pwrite64", "fdatasync"])
+@pytest.mark.parametrize("when", range(1, 25, 3))
+def test_killed_at_a_persistence_call(make_cluster, call, when):
+    """D1: whatever was acknowledged before is there afterwards."""
+    cluster = make_cluster(1)
+    node = cluster[1]
+    acked = {}
+    with Injected(node, f"{call}:signal=KILL:when={when}"):
+        node.start(wait=False)
+        node.wait_ready_or_ended()
+        for i in range(40):
+            if not node.is_running():
+                break
+            answer = node.ctl("put", f"k{i}", f"v{i}", timeout="1s")
+            if answer.code == 0:
+                acked[f"k{i}"] = f"v{i}"
+        node.process.wait(10 * SLOWDOWN)
+        assert node.process.returncode in (-9, 137), "the fault happened"
+        node._ended(1, True)  # pylint: disable=protected-access
+    node.start()
+    cluster.settled()
+    found = {kv["key"]: kv["value"] for kv in node.ok("list", "k")["kvs"]}
+    assert acked.items() <= found.items() and len(found) <= len(acked) + 1
+
+
+def test_slow_disk_of_a_follower_slows_nobody(trio):
+    leader = trio.leader()
+    victim = trio.others(leader)[0]
+    victim.stop()
+    with Injected(victim, "fdatasync:delay_enter=300000") as node:
+        node.start()
+        with leader.batch() as batch:
+            for i in range(100):
+                assert "revision" in batch.ask(f"put k{i} v", seconds=5)
+        assert trio.leader(among=trio.others(victim)) is leader
+        trio.settled(seconds=60)
+
+
+def test_leader_whose_disk_hangs_gives_way(make_cluster):
+    """D4: another leads within stall_timeout and an election; the old one goes on answering."""
+    cluster = make_cluster(3, options={"storage.stall_timeout": "500ms"})
+    cluster.formed()
+    victim = cluster[1]
+    victim.stop()
+    with Injected(victim, "fdatasync:delay_enter=8000000:when=40+"):
+        victim.start()
+        # It has to lead before its disk hangs: the others make room.
+        others = cluster.others(victim)
+        for _ in range(20):
+            if cluster.leader() is victim:
+                break
+            leader = cluster.leader()
+            leader.restart()
+            cluster.leader()
+        else:
+            pytest.fail("the node with the slow disk never led")
+        with victim.batch(timeout="20s") as batch:
+            for i in range(60):
+                batch.send(f"put k{i} v")
+            new = wait_until(lambda: next((n for n in others if n.status()["is_leader"]), None), 15,
+                             "another node leads")
+            assert victim.ctl("leader").code in (0, 4), "it answers"
+            assert new.ok("put", "after", "v")
+            for i in range(60):
+                answer = batch.line(30)
+                assert answer and ("revision" in answer or
+                                   answer["error"]["code"] in ("unknown_outcome", "no_leader"))
+        victim.kill()
+    victim.start()
+    cluster.settled()

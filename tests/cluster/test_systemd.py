@@ -1,0 +1,129 @@
+"""What raftd tells systemd: READY, STATUS, WATCHDOG, STOPPING."""
+import os
+import socket
+import time
+
+import pytest
+
+from harness import SLOWDOWN, wait_until
+
+
+class Manager:
+    """The other end of NOTIFY_SOCKET."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(path)
+        self.socket.setblocking(False)
+        self.seen = []
+
+    def read(self):
+        while True:
+            try:
+                text = self.socket.recv(4096).decode()
+            except BlockingIOError:
+                return self.seen
+            self.seen += [(time.monotonic(), line) for line in text.splitlines()]
+
+    def lines(self):
+        return [line for _, line in self.read()]
+
+    def wait(self, predicate, what, seconds=10):
+        return wait_until(lambda: next((x for x in self.lines() if predicate(x)), None), seconds, what)
+
+
+@pytest.fixture(params=["path", "abstract"])
+def manager(request, tmp_path):
+    name = f"\0raftd-test-{os.getpid()}-{time.monotonic_ns()}" if request.param == "abstract" \
+        else str(tmp_path / "notify")
+    made = Manager(name)
+    made.name = name.replace("\0", "@")
+    yield made
+    made.socket.close()
+
+
+def test_life_of_a_service(make_cluster, manager):
+    cluster = make_cluster(1)
+    node = cluster[1]
+    node.env = {"NOTIFY_SOCKET": manager.name}
+    node.start()
+    manager.wait(lambda x: x == "READY=1", "READY")
+    assert node.ctl("leader").code in (0, 4), "it serves when it says so"
+    cluster.settled()
+    manager.wait(lambda x: x.startswith("STATUS=leader, term"), "STATUS tells who leads")
+    node.stop()
+    lines = manager.lines()
+    assert lines.count("READY=1") == 1 and lines.count("STOPPING=1") == 1
+    assert lines.index("READY=1") < lines.index("STOPPING=1")
+    assert not any(x.startswith("WATCHDOG") for x in lines), "nobody asked for it"
+
+
+def test_ready_without_quorum(make_cluster, manager):
+    """READY means that it serves, not that there is a quorum."""
+    node = make_cluster(3)[1]
+    node.env = {"NOTIFY_SOCKET": manager.name}
+    node.start()
+    manager.wait(lambda x: x == "READY=1", "READY")
+    manager.wait(lambda x: x.startswith("STATUS=forming") and "node 2" in x, "STATUS says what is missing")
+
+
+def test_no_ready_when_it_cannot_start(make_cluster, manager):
+    node = make_cluster(1)[1]
+    node.env = {"NOTIFY_SOCKET": manager.name}
+    node.data.write_text("no directory")
+    node.start(wait=False)
+    status = node.wait_exit()
+    node.may_exit_with.add(status)
+    assert status in (78, 81) and "READY=1" not in manager.lines()
+
+
+def test_watchdog_stops_when_the_loop_hangs(make_cluster, manager):
+    cluster = make_cluster(1)
+    node = cluster[1]
+    node.env = {"NOTIFY_SOCKET": manager.name, "WATCHDOG_USEC": "400000"}
+    node.start()
+    cluster.settled()
+
+    def pings():
+        return [at for at, line in manager.read() if line == "WATCHDOG=1"]
+
+    wait_until(lambda: len(pings()) >= 8, 10, "the watchdog is fed")
+    at = pings()
+    assert max(b - a for a, b in zip(at, at[1:])) < 0.4 * SLOWDOWN, "in time, always"
+    assert len(at) < 40, "and not in every turn"
+    node.pause()
+    count = len(pings())
+    time.sleep(0.6)
+    assert len(pings()) == count
+    node.resume()
+    wait_until(lambda: len(pings()) > count, 5, "it is fed again")
+
+
+def test_watchdog_of_another_process_is_left_alone(make_cluster, manager):
+    node = make_cluster(1)[1]
+    node.env = {"NOTIFY_SOCKET": manager.name, "WATCHDOG_USEC": "100000", "WATCHDOG_PID": "1"}
+    node.start()
+    time.sleep(0.5)
+    assert "WATCHDOG=1" not in manager.lines()
+
+
+def test_journal_gets_priorities(make_cluster):
+    """With JOURNAL_STREAM naming its stderr, lines begin with <N> and have no time of their own."""
+    cluster = make_cluster(1)
+    node = cluster[1]
+    node.log_path.touch()
+    stat = node.log_path.stat()
+    node.env = {"JOURNAL_STREAM": f"{stat.st_dev}:{stat.st_ino}"}
+    node.start()
+    node.ok("wait", "--for", "leader")
+    assert all(line[0] == "<" and line[2] == ">" for line in node.log_text().splitlines())
+
+
+def test_json_log(make_cluster):
+    import json  # pylint: disable=import-outside-toplevel
+    cluster = make_cluster(1, options={"log.format": "json"})
+    cluster.formed()
+    cluster[1].stop()
+    lines = [json.loads(line) for line in cluster[1].log_text().splitlines()]
+    assert {"time", "level", "room", "message"} <= lines[0].keys()
+    assert any(x["message"] == "ready" for x in lines)
