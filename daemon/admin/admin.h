@@ -31,8 +31,8 @@ enum { ADMIN_CONNECTIONS_MAX = 256, ADMIN_CALLS_MAX = 256 };
  * once, except `watch`, which goes on with admin_answer_more() until cancelled. */
 struct server_ops {
     void *server;
-    void (*status)(void *server, struct admin_call *call);
-    void (*members)(void *server, struct admin_call *call);
+    void (*status)(void *server, struct admin_call *call, uint32_t timeout_ms);
+    void (*members)(void *server, struct admin_call *call, uint32_t timeout_ms);
     void (*leader)(void *server, struct admin_call *call);
     void (*is_leader)(void *server, struct admin_call *call);
     void (*watch)(void *server, struct admin_call *call);

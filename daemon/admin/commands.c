@@ -64,15 +64,13 @@ static const char *check_level(const struct admin_request *r)
 static void run_status(const struct server_ops *ops, struct admin_call *call,
                        struct admin_request *r)
 {
-    (void)r;
-    ops->status(ops->server, call);
+    ops->status(ops->server, call, timeout_of(r));
 }
 
 static void run_members(const struct server_ops *ops, struct admin_call *call,
                         struct admin_request *r)
 {
-    (void)r;
-    ops->members(ops->server, call);
+    ops->members(ops->server, call, timeout_of(r));
 }
 
 static void run_leader(const struct server_ops *ops, struct admin_call *call,

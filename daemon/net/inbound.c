@@ -148,11 +148,16 @@ static void inbound_message(void *arg, struct peer_msg *msg)
     case PEER_REFUSAL:
         net_log_peer(in->net, "hello refused by the peer", in->id, in->conn, msg->refusal->code,
                      msg->refusal->why);
+        if (in->id) {
+            in->net->ops.refused(in->net->ops.arg, in->id, msg->refusal);
+        }
         inbound_close(in);
         break;
     case PEER_RAFT:
     case PEER_FORWARD:
     case PEER_FORWARD_REPLY:
+    case PEER_PROGRESS_ASK:
+    case PEER_PROGRESS:
         if (inbound_deliver(in, msg)) {
             return; /* moved */
         }

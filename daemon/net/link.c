@@ -156,10 +156,13 @@ static void link_message(void *arg, struct peer_msg *msg)
                      msg->refusal->why);
         link_lost(l, msg->refusal->code);
         l->refused = true;
+        l->net->ops.refused(l->net->ops.arg, l->id, msg->refusal);
         break;
     case PEER_RAFT:
     case PEER_FORWARD:
     case PEER_FORWARD_REPLY:
+    case PEER_PROGRESS_ASK:
+    case PEER_PROGRESS:
         /* A node sends on the connections it dialled, never on those it accepted. */
         l->net->stats.bad_frames++;
         link_set_why(l, "%s sends messages on a connection it did not dial", l->conn->peer);

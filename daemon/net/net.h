@@ -33,6 +33,8 @@ struct net_ops {
      * such events may be one call. Never from inside net_send(), net_flush() or another call of
      * ours: the loop is woken and calls it. Not for a target that was taken away. */
     void (*link_down)(void *arg, raft_id peer);
+    /* The peer does not accept our hello; until its next accepted one. Borrowed. */
+    void (*refused)(void *arg, raft_id peer, const struct peer_refusal *refusal);
 };
 
 struct net_config {

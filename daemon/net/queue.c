@@ -53,6 +53,8 @@ enum queue_lane queue_lane_of(const struct peer_msg *msg)
         return QUEUE_BULK;
     case PEER_HELLO:
     case PEER_REFUSAL:
+    case PEER_PROGRESS_ASK: /* small, and status is wanted most when much is under way */
+    case PEER_PROGRESS:
         break;
     }
     return QUEUE_URGENT;

@@ -132,7 +132,7 @@ int node_hello_check(const struct node *n, const struct peer_hello *hello, char 
     const struct raft_tombstone *gone = membership_tombstone(raft_membership(n->raft), hello->id);
 
     if (hello->protocol_min > HELLO_PROTOCOL || hello->protocol_max < HELLO_PROTOCOL) {
-        (void)snprintf(why, PEER_WHY_SIZE, "speaks protocol %u to %u, this raftd speaks %u",
+        (void)snprintf(why, PEER_WHY_SIZE, "speaks protocol %u to %u, this raftd speaks %d",
                        hello->protocol_min, hello->protocol_max, HELLO_PROTOCOL);
         return -RD_EINVALID;
     }
@@ -213,6 +213,7 @@ void node_hello(struct node *n, const struct peer_hello *hello)
 {
     struct node_peer *peer = hello_peer(n, hello->id);
 
+    refusals_forget(n, hello->id);
     if (!peer) {
         peer = peer_add(n);
     }

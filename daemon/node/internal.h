@@ -9,6 +9,7 @@
 
 enum {
     NODE_READS_MAX = 4096,
+    NODE_REFUSALS_MAX = RAFT_MEMBERS_MAX + RAFT_VOTERS_MAX,
     NODE_HELD_BYTES_MAX = 64 * 1024 * 1024, /* of clients' writes that wait for an answer */
     NODE_PARKED_MAX = 4096,                 /* messages that wait for one batch */
     NODE_OPEN_BYTES_MAX = 32 * 1024 * 1024, /* proposed by this leader and not applied yet */
@@ -37,6 +38,20 @@ struct node_read_slot {
     uint64_t round;   /* ASKED: token of the core's read */
     mono_ms retry_at; /* when to ask again */
     raft_index index; /* READY: serve once applied */
+};
+
+struct node_ask_slot { /* wants the members' progress */
+    uint64_t token;
+    mono_ms deadline;
+    raft_id asked;  /* who was asked; 0: nobody yet */
+    uint64_t round; /* seq of the first question to it: an answer to that or a later one is fresh */
+    mono_ms retry_at; /* when to ask again */
+};
+
+struct node_refusal { /* who would not talk to us */
+    raft_id peer;
+    int code;
+    char why[PEER_WHY_SIZE];
 };
 
 struct node_peer { /* what a hello told us */
@@ -88,9 +103,19 @@ struct node {
     uint64_t read_round;
     mono_ms reads_alarm;
 
+    /* The members' progress, as the leader tells it */
+    struct node_ask_slot *asks;
+    uint32_t asks_count, asks_capacity;
+    uint64_t ask_round;        /* seq of the last question */
+    struct peer_progress told; /* the last answer */
+    raft_id told_by;           /* 0: there is none, or it is too old */
+    mono_ms told_at;
+
     uint64_t bootstrap_token; /* 0: nobody waits */
     mono_ms bootstrap_deadline;
 
+    struct node_refusal *refusals; /* NODE_REFUSALS_MAX, oldest first; NULL before the first */
+    uint32_t refusals_count;
     struct node_peer *peers;
     uint32_t peers_count, peers_capacity;
 
@@ -123,6 +148,21 @@ void reads_on_index(struct node *n, const struct raft_read *read);
 void reads_serve(struct node *n);
 bool reads_cancel(struct node *n, uint64_t token);
 mono_ms reads_deadline(const struct node *n);
+
+/* progress.c */
+void progress_on_ask(struct node *n, raft_id from, const struct peer_progress_ask *ask);
+void progress_on_answer(struct node *n, raft_id from, const struct peer_progress *p);
+void progress_turn(struct node *n);
+void progress_lost(struct node *n, raft_id peer); /* what was sent there may not have arrived */
+bool progress_cancel(struct node *n, uint64_t token);
+void progress_free(struct node *n);
+mono_ms progress_deadline(const struct node *n);
+
+/* refusals.c */
+void refusals_forget(struct node *n, raft_id peer); /* it accepts us, or we can talk again */
+/* The oldest refusal as a clause after `before`; false, and `text` untouched: nobody refuses us. */
+bool refusals_reason(const struct node *n, const char *before, char *text, size_t size);
+void refusals_free(struct node *n);
 
 /* formation.c */
 void formation_init(struct node *n);

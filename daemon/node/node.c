@@ -52,6 +52,8 @@ void node_free(struct node *n)
     effects_done(&n->fx);
     writes_done(n);
     mem_free(n->reads);
+    progress_free(n);
+    refusals_free(n);
     mem_free(n->peers);
     buf_done(&n->scratch);
     state_free(n->state);
@@ -59,9 +61,10 @@ void node_free(struct node *n)
     mem_free(n);
 }
 
-void node_restore_hard(struct node *n, const struct uuid *cluster, raft_term term, raft_id vote)
+void node_restore_hard(struct node *n, const struct uuid *cluster, raft_term term, raft_id vote,
+                       uint32_t loyal_ms)
 {
-    raft_restore_hard(n->raft, cluster, term, vote);
+    raft_restore_hard(n->raft, cluster, term, vote, loyal_ms);
 }
 
 int node_restore_entry(struct node *n, const struct raft_entry *entry)
@@ -234,6 +237,12 @@ void node_message(struct node *n, raft_id from, struct peer_msg *msg)
     case PEER_FORWARD_REPLY:
         writes_on_reply(n, from, &msg->forward_reply);
         break;
+    case PEER_PROGRESS_ASK:
+        progress_on_ask(n, from, &msg->progress_ask);
+        break;
+    case PEER_PROGRESS:
+        progress_on_answer(n, from, msg->progress);
+        break;
     case PEER_HELLO:
     case PEER_REFUSAL:
         break; /* the links' business */
@@ -250,6 +259,7 @@ void node_link_down(struct node *n, raft_id peer)
 void node_messages_lost(struct node *n, raft_id peer)
 {
     writes_lost(n, peer);
+    progress_lost(n, peer);
     node_step(n, &(struct raft_event){.type = RAFT_EV_LINK_DOWN, .peer = peer});
 }
 
@@ -293,8 +303,8 @@ void node_cancel(struct node *n, uint64_t token)
 {
     if (n->bootstrap_token == token) {
         n->bootstrap_token = 0;
-    } else if (!writes_cancel(n, token)) {
-        (void)reads_cancel(n, token);
+    } else if (!writes_cancel(n, token) && !reads_cancel(n, token)) {
+        (void)progress_cancel(n, token);
     }
 }
 
@@ -326,16 +336,17 @@ static bool apply_is_behind(const struct node *n)
 
 static void apply_committed(struct node *n)
 {
-    struct raft_entry entries[64];
+    enum { APPLY_ENTRIES = 64, APPLY_BYTES = 8 * 1024 * 1024 }; /* read at once */
+    struct raft_entry entries[APPLY_ENTRIES];
     struct raft_view view;
     uint32_t left = n->config.apply_max;
 
     raft_view_get(n->raft, &view);
     while (left > 0 && state_index(n->state) < view.commit) {
         raft_index behind = view.commit - state_index(n->state);
-        uint32_t count = behind < 64 ? (uint32_t)behind : 64;
+        uint32_t count = behind < APPLY_ENTRIES ? (uint32_t)behind : APPLY_ENTRIES;
         count = count < left ? count : left;
-        count = raft_entries(n->raft, state_index(n->state) + 1, count, 8 * 1024 * 1024, entries);
+        count = raft_entries(n->raft, state_index(n->state) + 1, count, APPLY_BYTES, entries);
         for (uint32_t i = 0; i < count; i++) {
             apply_entry(n, &entries[i]);
             blob_unref(entries[i].data);
@@ -409,6 +420,7 @@ struct node_out *node_end(struct node *n)
     take_batch(n);
     apply_committed(n);
     reads_serve(n);
+    progress_turn(n);
     bootstrap_turn(n);
     note_changes(n);
     n->wake_by = node_deadline(n);
@@ -440,6 +452,7 @@ mono_ms node_deadline(const struct node *n)
     mono_ms deadline = raft_deadline(n->raft);
     deadline = earlier(deadline, writes_deadline(n));
     deadline = earlier(deadline, reads_deadline(n));
+    deadline = earlier(deadline, progress_deadline(n));
     deadline = earlier(deadline, n->bootstrap_token ? n->bootstrap_deadline : UINT64_MAX);
     deadline = earlier(deadline, public_deadline(n));
     return deadline > n->now ? deadline : n->now;

@@ -6,8 +6,9 @@
  *
  * One turn:  node_begin(now), then any number of node_message/hello/write/read/persisted/...,
  *            then node_end(); then the caller takes sends, batch and answers, and clears the
- * output. Threads:   one node, one thread. Ownership: stated per call; output borrows until
- * node_out_clear(). */
+ *            output.
+ * Threads:   one node, one thread.
+ * Ownership: stated per call; output borrows until node_out_clear(). */
 #ifndef RAFTD_NODE_NODE_H
 #define RAFTD_NODE_NODE_H
 
@@ -75,7 +76,8 @@ struct node *node_new(const struct node_config *config, raft_load_cb *load, void
 void node_free(struct node *n);
 
 /* What the store found: once, before node_start. Entries borrowed. */
-void node_restore_hard(struct node *n, const struct uuid *cluster, raft_term term, raft_id vote);
+void node_restore_hard(struct node *n, const struct uuid *cluster, raft_term term, raft_id vote,
+                       uint32_t loyal_ms);
 int node_restore_entry(struct node *n, const struct raft_entry *entry); /* 0, -RD_ECORRUPT */
 /* wall_ms: stamps entries, for people. fresh_cluster: random, used if this node founds a cluster.
  */
@@ -102,6 +104,9 @@ void node_hello(struct node *n, const struct peer_hello *hello);
 void node_link_up(struct node *n, raft_id peer);
 void node_link_down(struct node *n, raft_id peer);
 void node_messages_lost(struct node *n, raft_id peer); /* the link is up, its queue overflowed */
+/* A peer refused our hello: shown as the reason of a node without a cluster or a leader, until its
+ * next accepted hello. `why` (one sentence; "": none) is copied. */
+void node_refused(struct node *n, raft_id peer, int code, const char *why);
 void node_persisted(struct node *n, uint64_t batch_seq);
 void node_disk(struct node *n, bool stalled);
 
@@ -109,6 +114,9 @@ void node_disk(struct node *n, bool stalled);
 void node_write(struct node *n, uint64_t token, struct blob *txn, mono_ms deadline);
 /* A client's linearizable read: answer code 0 means "read the state now, in this turn". */
 void node_read(struct node *n, uint64_t token, mono_ms deadline);
+/* Learn how far each member is, as the leader knows it: answer code 0 means "node_member_progress()
+ * tells now". -RD_ENO_LEADER: nobody to ask, said at once. -RD_ETIMEOUT: no answer came. */
+void node_ask_progress(struct node *n, uint64_t token, mono_ms deadline);
 /* Found a one-voter cluster here; answered when its first entry is committed. */
 void node_bootstrap(struct node *n, uint64_t token, mono_ms deadline);
 /* The client is gone: no answer wanted. The write may still happen. */
@@ -123,6 +131,13 @@ const struct raft *node_raft(const struct node *n);   /* borrowed */
 void node_hello_get(const struct node *n, struct peer_hello *out);
 /* The last hello of a node, or NULL. Borrowed. */
 const struct peer_hello *node_peer_hello(const struct node *n, raft_id id);
+
+/* A member as the leader sees it, this node included: its own view when this node leads, else what
+ * the leader of this term told last. `contact` is on this node's clock; 0: never. false: not
+ * known. */
+bool node_member_progress(const struct node *n, raft_id id, struct raft_peer_view *out);
+/* The last index of the leader's log, from the same source; 0: not known. */
+raft_index node_progress_last(const struct node *n);
 
 struct node_target { /* whom to keep a link to */
     raft_id id;
@@ -143,16 +158,18 @@ enum node_state_name { /* contract section 3, `state` */
 };
 const char *node_state_text(enum node_state_name s);
 
+enum { NODE_REASON_SIZE = 640 }; /* with an address and what a peer said */
+
 struct node_public { /* what an application beside raftd wants to know */
     enum node_state_name state;
     enum raft_role role; /* 0: not a member */
     bool is_leader;      /* may claim to lead, at the time asked */
     raft_id leader;      /* 0: none known (contract: own-term commit, lease or fresh contact) */
     raft_term term;
-    raft_term fence;             /* term of the leader; 0 when none is known */
-    uint32_t lease_remaining_ms; /* of the claim; 0 unless is_leader */
-    mono_ms contact_ms;          /* since the leader was heard; UINT64_MAX: never */
-    char reason[200];            /* why the state is not a healthy one; "" when it is */
+    raft_term fence;               /* term of the leader; 0 when none is known */
+    uint32_t lease_remaining_ms;   /* of the claim; 0 unless is_leader */
+    mono_ms contact_ms;            /* since the leader was heard; UINT64_MAX: never */
+    char reason[NODE_REASON_SIZE]; /* why the state is not a healthy one; "" when it is */
 };
 void node_public_get(const struct node *n, mono_ms now, struct node_public *out);
 

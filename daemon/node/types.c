@@ -18,7 +18,12 @@ void peer_msg_done(struct peer_msg *m)
         mem_free(m->refusal);
         m->refusal = NULL;
         break;
+    case PEER_PROGRESS:
+        mem_free(m->progress);
+        m->progress = NULL;
+        break;
     case PEER_FORWARD_REPLY: /* owns nothing */
+    case PEER_PROGRESS_ASK:
         break;
     }
 }

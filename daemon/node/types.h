@@ -57,13 +57,33 @@ enum peer_msg_type {
     PEER_RAFT = 2,
     PEER_FORWARD = 3,
     PEER_FORWARD_REPLY = 4,
-    PEER_REFUSAL = 5
+    PEER_REFUSAL = 5,
+    PEER_PROGRESS_ASK = 6,
+    PEER_PROGRESS = 7,
 };
 
 /* The last word on a connection that is closed because the hello does not fit. */
 struct peer_refusal {
     int code; /* negative RD_E... */
     char why[PEER_WHY_SIZE];
+};
+
+/* How far is everybody? Asked of the leader. */
+struct peer_progress_ask {
+    uint64_t seq; /* from 1; the answer echoes it */
+};
+
+/* The leader's answer to it. */
+struct peer_progress {
+    uint64_t seq;
+    raft_term term;         /* the sender's */
+    raft_index last;        /* of its log */
+    uint32_t members_count; /* the sender included; 0: it does not lead */
+    struct {
+        raft_id id;
+        raft_index match;    /* known to be durable there */
+        uint64_t contact_ms; /* since its last answer; UINT64_MAX: none in this term */
+    } members[RAFT_MEMBERS_MAX];
 };
 
 struct peer_msg {
@@ -74,6 +94,8 @@ struct peer_msg {
         struct peer_forward forward;
         struct peer_forward_reply forward_reply;
         struct peer_refusal *refusal; /* owned */
+        struct peer_progress_ask progress_ask;
+        struct peer_progress *progress; /* owned */
     };
 };
 

@@ -74,13 +74,19 @@ static void reason_text(const struct node *n, const struct raft_view *view,
 {
     switch (p->state) {
     case NODE_UNCONFIGURED:
-        (void)snprintf(text, size, "in no cluster: bootstrap it, or add it from a member");
+        if (!refusals_reason(n, "in no cluster: ", text, size)) {
+            (void)snprintf(text, size, "in no cluster: bootstrap it, or add it from a member");
+        }
         break;
     case NODE_FORMING:
-        formation_reason(n, text, size);
+        if (!refusals_reason(n, "forming: ", text, size)) {
+            formation_reason(n, text, size);
+        }
         break;
     case NODE_JOINING:
-        (void)snprintf(text, size, "joining: waiting for the leader's log");
+        if (!refusals_reason(n, "joining: ", text, size)) {
+            (void)snprintf(text, size, "joining: waiting for the leader's log");
+        }
         break;
     case NODE_REMOVED:
         (void)snprintf(text, size, "removed from the cluster: stop it, or reset and add it again");
@@ -99,6 +105,8 @@ static void reason_text(const struct node *n, const struct raft_view *view,
             (void)snprintf(text, size, "disk: a log commit is overdue");
         } else if (!p->leader) {
             silence_reason(view, now, text, size);
+            size_t used = strlen(text);
+            (void)refusals_reason(n, "; ", text + used, size - used);
         }
         break;
     }

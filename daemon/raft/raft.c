@@ -118,12 +118,14 @@ void raft_set_commit(struct raft *r, raft_index commit)
 
 /* ---- Restart ---- */
 
-void raft_restore_hard(struct raft *r, const struct uuid *cluster, raft_term term, raft_id vote)
+void raft_restore_hard(struct raft *r, const struct uuid *cluster, raft_term term, raft_id vote,
+                       uint32_t loyal_ms)
 {
     rd_assert(r->log.last == 0 && r->term == 0);
     r->cluster = *cluster;
     r->term = term;
     r->vote = vote;
+    r->loyal_ms = loyal_ms;
 }
 
 int raft_restore_entry(struct raft *r, const struct raft_entry *entry)
@@ -148,7 +150,12 @@ void raft_start(struct raft *r, mono_ms now)
     r->state = configured ? RAFT_FOLLOWER : RAFT_UNCONFIGURED;
     /* A store with a term may have helped a leader to a lease just before this restart (trap 52).
      * Not the log but the term tells: heartbeats can be acknowledged with an empty log. */
-    r->refuse_until = r->term > 0 ? now + r->config.election_timeout_ms : 0;
+    uint32_t timeout = r->config.election_timeout_ms;
+    if (r->term > 0 && r->loyal_ms < timeout) {
+        save_mark_hard(r); /* before anything is acknowledged under the longer timeout */
+    }
+    r->loyal_ms = r->loyal_ms > timeout ? r->loyal_ms : timeout;
+    r->refuse_until = r->term > 0 ? now + r->loyal_ms : 0;
     election_timer_reset(r);
     if (raft_is_voter(r) && membership_voters(raft_in_force(r)) == 1) {
         r->election_deadline = now; /* a single voter has nobody to wait for */

@@ -8,8 +8,8 @@
  *            core takes by itself (blob_ref) when it keeps them. Effects belong to the caller's
  *            struct raft_effects and hold until effects_clear().
  * Errors:    raft_step returns 0 or -RD_EINVALID (event not valid, nothing changed). Everything
- * else is an effect. A broken invariant is rd_assert(). Sources:   "thesis" is Ongaro, Consensus:
- * Bridging Theory and Practice (2014). */
+ *            else is an effect. A broken invariant is rd_assert().
+ * Sources:   "thesis" is Ongaro, Consensus: Bridging Theory and Practice (2014). */
 #ifndef RAFTD_RAFT_RAFT_H
 #define RAFTD_RAFT_RAFT_H
 
@@ -46,11 +46,13 @@ void raft_free(struct raft *r);
 
 /* What the store found, before raft_start(): hard state once, then every entry in order. Entries
  * are borrowed. -RD_ECORRUPT when a membership entry cannot be read. */
-void raft_restore_hard(struct raft *r, const struct uuid *cluster, raft_term term, raft_id vote);
+void raft_restore_hard(struct raft *r, const struct uuid *cluster, raft_term term, raft_id vote,
+                       uint32_t loyal_ms);
 int raft_restore_entry(struct raft *r, const struct raft_entry *entry);
 
 /* Begin to take part. A voter that has ever heard a leader refuses votes for T from now: the lease
- * it helped to grant before its restart may still be alive (trap 52). */
+ * it helped to grant before its restart may still be alive (trap 52); for the T of its earlier run
+ * when that was longer. */
 void raft_start(struct raft *r, mono_ms now);
 
 /* ---- Events ---- */
@@ -147,18 +149,19 @@ struct raft_save {
     bool hard_set;       /* cluster, term or vote changed since the last take */
     raft_term term;
     raft_id vote;
+    uint32_t loyal_ms; /* longest T under which this store may have granted a lease that is alive */
     raft_index first; /* of entries[0]; entries at and after it on disk are cut. 0: log untouched */
     struct raft_entry *entries; /* the caller's, with references: raft_save_done() */
-    uint32_t entries_count; /* may be 0 with first != 0?  never: a cut comes with its replacement */
-    raft_index last;        /* last entry of the save and its term, 0 when none */
+    uint32_t entries_count;     /* at least 1 when first is set: a cut comes with its replacement */
+    raft_index last;            /* last entry of the save and its term, 0 when none */
     raft_term last_term;
 };
 
 bool raft_save_wanted(const struct raft *r);
 
 /* Everything that changed since the last take, at most `bytes_max` of payload (at least one entry).
- * The caller writes it as one transaction, then reports RAFT_EV_PERSISTED; saves complete in the
- * order they were taken. false when there is nothing. */
+ * The caller writes it as one transaction, then reports RAFT_EV_PERSISTED; only then it takes the
+ * next (asserted). false when there is nothing. */
 bool raft_save_take(struct raft *r, uint64_t bytes_max, struct raft_save *save);
 void raft_save_done(struct raft_save *save);
 
@@ -188,7 +191,7 @@ struct raft_view {
     raft_id leader;         /* hint, from AppendEntries of this term only; 0: not known */
     bool leader_committed;  /* the leader of this term has committed an entry of this term, as known
                                here */
-    mono_ms leader_contact; /* when the leader was last heard (leader: now) ; 0: never */
+    mono_ms leader_contact; /* when another leader was last heard; 0: never */
     raft_index commit;
     raft_index last;
     raft_term last_term;

@@ -34,8 +34,14 @@ bool raft_save_take(struct raft *r, uint64_t bytes_max, struct raft_save *save)
     if (!raft_save_wanted(r)) {
         return false;
     }
-    *save = (struct raft_save){
-        .cluster = r->cluster, .hard_set = r->hard_dirty, .term = r->term, .vote = r->vote};
+    if (r->now >= r->refuse_until) { /* leases of an earlier run are over */
+        r->loyal_ms = r->config.election_timeout_ms;
+    }
+    *save = (struct raft_save){.cluster = r->cluster,
+                               .hard_set = r->hard_dirty,
+                               .term = r->term,
+                               .vote = r->vote,
+                               .loyal_ms = r->loyal_ms};
     r->saves_taken++;
     if (r->hard_dirty) {
         r->hard_dirty = false;

@@ -132,7 +132,7 @@ static int execute(struct ctl *ctl, const struct words *words, struct buf *out, 
 static int answer_line(struct ctl *ctl, const struct line *line, bool *lost, struct ctl_error *e)
 {
     struct words words = {0};
-    struct ctl_error why;
+    struct ctl_error why = {0};
     struct buf out = BUF_INIT;
     const char *split_why = NULL;
     int code;
@@ -161,7 +161,7 @@ static int answer_line(struct ctl *ctl, const struct line *line, bool *lost, str
 int batch_run(struct ctl *ctl, const struct invocation *inv, struct ctl_error *e)
 {
     struct lines lines = {0};
-    struct line line;
+    struct line line = {0};
     bool lost = false;
 
     (void)inv;

@@ -96,7 +96,7 @@ int client_connect(const char *socket_path, uint64_t deadline, int *fd, struct c
 int client_open(const char *socket_path, uint64_t deadline, struct client **out,
                 struct ctl_error *e)
 {
-    int fd;
+    int fd = -1;
     int code = client_connect(socket_path, deadline, &fd, e);
 
     if (code) {

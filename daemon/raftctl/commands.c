@@ -32,9 +32,11 @@ static int fill_key(const char *key, struct admin_request *req, struct ctl_error
 
 static int read_stdin(struct buf *out, struct ctl_error *e)
 {
+    enum { READ_SIZE = 64 * 1024 };
+
     while (out->size <= CTL_VALUE_MAX) {
-        buf_reserve(out, 64 * 1024);
-        ssize_t n = read(STDIN_FILENO, out->data + out->size, 64 * 1024);
+        buf_reserve(out, READ_SIZE);
+        ssize_t n = read(STDIN_FILENO, out->data + out->size, READ_SIZE);
         if (n == 0) {
             return 0;
         }

@@ -198,7 +198,7 @@ static void pause_client(struct load *l, uint32_t client, uint64_t now_us)
     uint32_t at = (q->head + q->count) % q->size;
 
     q->client[at] = client;
-    q->due_us[at] = now_us + LOAD_PAUSE_MS * 1000U;
+    q->due_us[at] = now_us + (uint64_t)LOAD_PAUSE_MS * 1000;
     q->count++;
 }
 

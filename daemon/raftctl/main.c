@@ -40,7 +40,7 @@ static int print_version(void)
 
 static const char *socket_path(const struct invocation *inv)
 {
-    const char *from_env = getenv("RAFTCTL_SOCKET");
+    const char *from_env = getenv("RAFTCTL_SOCKET"); /* NOLINT(concurrency-mt-unsafe): one thread */
 
     if (inv->set[OPT_SOCKET]) {
         return inv->text[OPT_SOCKET];

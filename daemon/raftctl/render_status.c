@@ -132,8 +132,12 @@ static void put_health(const json_t *status, struct buf *out)
     facts_get(status, &f);
     buf_put_str(out, "health    ");
     if (is_outside(f.state)) {
-        buf_printf(out, "%s: ", f.state);
-        render_safe(out, f.reason && f.reason[0] ? f.reason : outside_text(f.state));
+        const char *why = f.reason && f.reason[0] ? f.reason : outside_text(f.state);
+        size_t length = strlen(f.state);
+        if (strncmp(why, f.state, length) != 0 || why[length] != ':') {
+            buf_printf(out, "%s: ", f.state);
+        }
+        render_safe(out, why);
     } else if (f.leader_known) {
         put_led(&f, out);
     } else {
@@ -398,5 +402,8 @@ void render_where(const json_t *answer, struct buf *out)
         buf_printf(out, "node %" PRIu64 " leads", render_number(leader, "id", 0));
     } else {
         buf_put_str(out, "no leader is known");
+        if (is_outside(text_or_dash(answer, "state"))) { /* others count time, which has passed */
+            put_reason(out, ": ", render_text(answer, "reason"));
+        }
     }
 }

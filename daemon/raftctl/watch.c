@@ -167,7 +167,7 @@ struct wait {
     bool status_open;
     uint64_t status_due; /* ms */
     uint64_t target;     /* index to have applied; 0: not known yet */
-    char last[200];      /* what this node said last, for people */
+    char last[1024];     /* what this node said last, for people */
     bool met;
 };
 

@@ -17,12 +17,17 @@ static bool is_blank(char c)
     return c == ' ' || c == '\t' || c == '\r';
 }
 
+/* What a backslash quotes inside double quotes (POSIX shell, 2.2.3). */
+static bool is_escapable(char c)
+{
+    return c == '$' || c == '`' || c == '"' || c == '\\';
+}
+
 /* Copy up to the closing quote; `at` stands behind the opening one. */
 static int take_quoted(struct splitter *s, char quote)
 {
     while (s->at < s->end && *s->at != quote) {
-        if (quote == '"' && *s->at == '\\' && s->at + 1 < s->end &&
-            memchr("$`\"\\", s->at[1], 4) != NULL) {
+        if (quote == '"' && *s->at == '\\' && s->at + 1 < s->end && is_escapable(s->at[1])) {
             s->at++;
         }
         *s->to++ = *s->at++;

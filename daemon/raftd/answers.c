@@ -62,6 +62,24 @@ static void answer_bootstrap(struct server *s, struct slot *slot)
     answer_json(s, slot);
 }
 
+static void answer_status(struct server *s, struct slot *slot)
+{
+    struct report_status status;
+
+    server_view_status(s, &status);
+    report_status(&s->json, &status);
+    answer_json(s, slot);
+}
+
+static void answer_members(struct server *s, struct slot *slot)
+{
+    struct report_members members;
+
+    server_view_members(s, server_view_membership(s), &members);
+    report_members(&s->json, &members);
+    answer_json(s, slot);
+}
+
 static void answer_done(struct server *s, struct slot *slot, const struct node_answer *answer)
 {
     switch (slot->kind) {
@@ -82,9 +100,13 @@ static void answer_done(struct server *s, struct slot *slot, const struct node_a
     case SLOT_LIST:
         answer_list(s, slot);
         break;
-    case SLOT_FREE:
     case SLOT_STATUS:
+        answer_status(s, slot);
+        break;
     case SLOT_MEMBERS:
+        answer_members(s, slot);
+        break;
+    case SLOT_FREE:
     case SLOT_LEADER:
     case SLOT_IS_LEADER:
     case SLOT_WATCH:
@@ -101,7 +123,9 @@ void server_answer(struct server *s, const struct node_answer *answer)
         return; /* cancelled while the answer was on its way */
     }
     json_reset(s);
-    if (code) {
+    /* When the leader says nothing its numbers are missing: status is needed then most of all. */
+    bool is_view = slot->kind == SLOT_STATUS || slot->kind == SLOT_MEMBERS;
+    if (code && !is_view) {
         char why[sizeof answer->message];
         report_refusal(answer, why, sizeof why);
         answer_error(s, slot, code, answer->leader, why);
@@ -123,24 +147,6 @@ static void query_leader(struct server *s, struct slot *slot, const struct node_
     answer_json(s, slot);
 }
 
-static void query_status(struct server *s, struct slot *slot)
-{
-    struct report_status status;
-
-    server_view_status(s, &status);
-    report_status(&s->json, &status);
-    answer_json(s, slot);
-}
-
-static void query_members(struct server *s, struct slot *slot)
-{
-    struct report_members members;
-
-    server_view_members(s, raft_membership_committed(node_raft(s->node)), &members);
-    report_members(&s->json, &members);
-    answer_json(s, slot);
-}
-
 /* Two snapshots are the same to a watcher when they differ only in what changes all the time. */
 static bool watch_differs(struct server *s, const struct node_public *p,
                           const struct report_leader *leader)
@@ -148,7 +154,9 @@ static bool watch_differs(struct server *s, const struct node_public *p,
     struct node_public steady = *p;
 
     steady.lease_remaining_ms = 0;
-    steady.reason[0] = 0;
+    if (p->state != NODE_FORMING && p->state != NODE_JOINING) {
+        steady.reason[0] = 0; /* it counts milliseconds */
+    }
     json_reset(s);
     report_watch(&s->json, &steady, leader);
     if (s->json.size == s->watch_seen.size &&
@@ -165,12 +173,6 @@ static void query_run(struct server *s, struct slot *slot, const struct node_pub
 {
     json_reset(s);
     switch (slot->kind) {
-    case SLOT_STATUS:
-        query_status(s, slot);
-        break;
-    case SLOT_MEMBERS:
-        query_members(s, slot);
-        break;
     case SLOT_LEADER:
         query_leader(s, slot, p, leader);
         break;
@@ -195,7 +197,9 @@ static void query_run(struct server *s, struct slot *slot, const struct node_pub
     case SLOT_PUT:
     case SLOT_DELETE:
     case SLOT_BOOTSTRAP:
-        check_fail("changes go through the node", __FILE__, __LINE__, __func__);
+    case SLOT_STATUS:
+    case SLOT_MEMBERS:
+        check_fail("these go through the node", __FILE__, __LINE__, __func__);
         break;
     }
 }

@@ -85,11 +85,18 @@ static void inbox_give(struct server *s, struct inbox_item *item)
             node_link_down(n, item->from);
         }
         break;
+    case INBOX_REFUSED:
+        node_refused(n, item->from, item->refusal->code, item->refusal->why);
+        mem_free(item->refusal);
+        break;
     case INBOX_WRITE:
         node_write(n, item->token, item->txn, deadline);
         break;
     case INBOX_READ:
         node_read(n, item->token, deadline);
+        break;
+    case INBOX_PROGRESS:
+        node_ask_progress(n, item->token, deadline);
         break;
     case INBOX_BOOTSTRAP:
         node_bootstrap(n, item->token, deadline);
@@ -140,14 +147,22 @@ static struct inbox_item *open_request(struct server *s, struct slot *slot, enum
 
 /* ---- What the admin room calls (inside the event loop: queue and return) ---- */
 
-static void op_status(void *server, struct admin_call *call)
+/* What the leader knows of the members comes first; without it they are shown without. */
+static void open_view(struct server *s, enum slot_kind kind, struct admin_call *call,
+                      uint32_t timeout_ms)
 {
-    open_query(server, SLOT_STATUS, call);
+    (void)open_request(s, slot_open(s, kind, call), INBOX_PROGRESS,
+                       timeout_ms < SERVER_PROGRESS_MS ? timeout_ms : SERVER_PROGRESS_MS);
 }
 
-static void op_members(void *server, struct admin_call *call)
+static void op_status(void *server, struct admin_call *call, uint32_t timeout_ms)
 {
-    open_query(server, SLOT_MEMBERS, call);
+    open_view(server, SLOT_STATUS, call, timeout_ms);
+}
+
+static void op_members(void *server, struct admin_call *call, uint32_t timeout_ms)
+{
+    open_view(server, SLOT_MEMBERS, call, timeout_ms);
 }
 
 static void op_leader(void *server, struct admin_call *call)
@@ -277,6 +292,8 @@ void server_calls_done(struct server *s)
             peer_msg_done(&item->message);
         } else if (item->kind == INBOX_HELLO) {
             mem_free(item->hello);
+        } else if (item->kind == INBOX_REFUSED) {
+            mem_free(item->refusal);
         } else if (item->kind == INBOX_WRITE) {
             blob_unref(item->txn);
         }

@@ -26,6 +26,7 @@ enum {
     SERVER_APPLY_MAX = 4096,       /* entries applied per turn */
     SERVER_PEER_QUEUE_BYTES = 32 << 20,
     SERVER_USER_TIMEOUT_MIN_MS = 2000,
+    SERVER_PROGRESS_MS = 500, /* how long status waits for what the leader knows */
     SERVER_EXTEND_MS = 30000, /* more time asked of systemd while the log is verified */
 };
 
@@ -33,21 +34,24 @@ enum inbox_kind {
     INBOX_MESSAGE,
     INBOX_HELLO,
     INBOX_LINK_DOWN,
+    INBOX_REFUSED,
     INBOX_WRITE,
     INBOX_READ,
+    INBOX_PROGRESS,
     INBOX_BOOTSTRAP,
     INBOX_CANCEL,
 };
 
 struct inbox_item {
     enum inbox_kind kind;
-    raft_id from;        /* MESSAGE, LINK_DOWN */
-    uint32_t timeout_ms; /* WRITE, READ, BOOTSTRAP */
+    raft_id from;        /* MESSAGE, LINK_DOWN, REFUSED */
+    uint32_t timeout_ms; /* WRITE, READ, PROGRESS, BOOTSTRAP */
     uint64_t token;      /* WRITE .. CANCEL */
     union {
-        struct peer_msg message;  /* owned */
-        struct peer_hello *hello; /* owned */
-        struct blob *txn;         /* owned */
+        struct peer_msg message;      /* owned */
+        struct peer_hello *hello;     /* owned */
+        struct peer_refusal *refusal; /* owned */
+        struct blob *txn;             /* owned */
     };
 };
 
@@ -147,6 +151,9 @@ void server_calls_stop(struct server *s);
 /* view.c: plain data for report.h; strings are borrowed until the node's next turn. */
 void server_view_leader(const struct server *s, const struct node_public *p,
                         struct report_leader *out);
+/* What `members` shows: the committed membership; without a leader the one in force, for after a
+ * restart nobody has said what is committed, and the members are wanted most in an outage. */
+const struct raft_membership *server_view_membership(const struct server *s);
 void server_view_members(const struct server *s, const struct raft_membership *m,
                          struct report_members *out);
 void server_view_status(const struct server *s, struct report_status *out);

@@ -44,11 +44,27 @@ static void signal_cb(evutil_socket_t number, short what, void *arg)
     s->stop_wanted = true;
 }
 
+static void peer_refused_cb(void *arg, raft_id peer, const struct peer_refusal *refusal)
+{
+    struct inbox_item *item = server_inbox_push(arg, INBOX_REFUSED);
+
+    item->from = peer;
+    item->refusal = mem_dup(refusal, sizeof *refusal);
+}
+
 static int peer_check_cb(void *arg, const struct peer_hello *hello, char why[PEER_WHY_SIZE])
 {
-    const struct server *s = arg;
+    struct server *s = arg;
+    int code = node_hello_check(s->node, hello, why);
 
-    return node_hello_check(s->node, hello, why);
+    if (code) {
+        /* What does not fit us does not fit them: they refuse us too, if they hear us at all. A node that
+         * nobody dials has to tell its operator all the same. */
+        struct peer_refusal refusal = {.code = code};
+        (void)snprintf(refusal.why, sizeof refusal.why, "%s", why);
+        peer_refused_cb(s, hello->id, &refusal);
+    }
+    return code;
 }
 
 static void peer_hello_cb(void *arg, const struct peer_hello *hello)
@@ -165,7 +181,7 @@ static int open_data(struct server *s)
     }
     node_config_from(s, &node);
     s->node = node_new(&node, store_load, s->store);
-    node_restore_hard(s->node, &s->info.cluster, s->info.term, s->info.vote);
+    node_restore_hard(s->node, &s->info.cluster, s->info.term, s->info.vote, s->info.loyal_ms);
     code = store_verify(s->store, entry_cb, progress_cb, s);
     if (code == 0) {
         code = store_start(s->store);
@@ -194,7 +210,8 @@ static int open_net(struct server *s)
                                 .check = peer_check_cb,
                                 .hello = peer_hello_cb,
                                 .message = peer_message_cb,
-                                .link_down = peer_down_cb};
+                                .link_down = peer_down_cb,
+                                .refused = peer_refused_cb};
 
     return net_open(s->base, &config, &ops, &s->net);
 }

@@ -12,7 +12,10 @@
 #define REPORT_SCHEMA "raftd/1"
 #define REPORT_UNKNOWN UINT64_MAX /* a number this node does not know: printed as null */
 
-enum { REPORT_JSON_MAX = ADMIN_JSON_MAX }; /* of one result; what is longer is refused */
+enum {
+    REPORT_JSON_MAX = ADMIN_JSON_MAX, /* of one result; what is longer is refused */
+    REPORT_TROUBLE_SIZE = 400,        /* an address, the longest refusal, and how often */
+};
 
 struct report_member {
     raft_id id;
@@ -21,7 +24,7 @@ struct report_member {
     struct uuid store;
     uint64_t match_index, lag, contact_ms; /* or REPORT_UNKNOWN */
     bool connected;
-    char trouble[160]; /* why there is no link; "" when there is */
+    char trouble[REPORT_TROUBLE_SIZE]; /* why there is no link; "" when there is */
 };
 
 struct report_members {

@@ -63,6 +63,7 @@ static void submit(struct server *s, const struct node_batch *batch)
                                                  .cluster = save->cluster,
                                                  .term = save->term,
                                                  .vote = save->vote,
+                                                 .loyal_ms = save->loyal_ms,
                                                  .first = save->first,
                                                  .entries = save->entries,
                                                  .entries_count = save->entries_count});
@@ -95,7 +96,7 @@ static void update_hello(struct server *s)
 
 static void update_status(struct server *s, const struct node_public *p)
 {
-    char text[384];
+    char text[NODE_REASON_SIZE + 64];
 
     (void)snprintf(text, sizeof text, "%s, term %llu, leader %u%s%s", node_state_text(p->state),
                    (unsigned long long)p->term, p->leader, p->reason[0] ? ": " : "", p->reason);

@@ -34,30 +34,24 @@ void server_view_leader(const struct server *s, const struct node_public *p,
 
 /* ---- Members ---- */
 
-static void view_progress(const struct server *s, const struct raft_view *view,
-                          struct report_member *out)
+static void view_progress(const struct server *s, struct report_member *out)
 {
-    const struct raft *r = node_raft(s->node);
     struct raft_peer_view peer;
 
     out->match_index = out->lag = out->contact_ms = REPORT_UNKNOWN;
-    if (view->state != RAFT_LEADER) {
+    if (!node_member_progress(s->node, out->id, &peer)) {
         return;
     }
-    if (out->id == s->config->node_id) {
-        out->match_index = view->saved;
-        out->contact_ms = 0;
-    } else if (raft_peer_view(r, out->id, &peer)) {
-        out->match_index = peer.match;
-        out->contact_ms = peer.contact ? s->now - peer.contact : REPORT_UNKNOWN;
-    } else {
-        return;
+    raft_index last = node_progress_last(s->node);
+    out->match_index = peer.match;
+    out->lag = last > peer.match ? last - peer.match : 0;
+    if (peer.contact) {
+        out->contact_ms = s->now > peer.contact ? s->now - peer.contact : 0;
     }
-    out->lag = view->last > out->match_index ? view->last - out->match_index : 0;
 }
 
-static void view_member(const struct server *s, const struct raft_view *view,
-                        const struct raft_member *member, struct report_member *out)
+static void view_member(const struct server *s, const struct raft_member *member,
+                        struct report_member *out)
 {
     struct words words = words_of(s, member->id);
     bool is_self = member->id == s->config->node_id;
@@ -70,24 +64,37 @@ static void view_member(const struct server *s, const struct raft_view *view,
                                   .version = words.version,
                                   .store = member->store,
                                   .connected = is_self || net_is_connected(s->net, member->id)};
-    view_progress(s, view, out);
+    view_progress(s, out);
     if (!out->connected) {
         (void)snprintf(out->trouble, sizeof out->trouble, "%s", net_trouble(s->net, member->id));
     }
+}
+
+const struct raft_membership *server_view_membership(const struct server *s)
+{
+    const struct raft *r = node_raft(s->node);
+    const struct raft_membership *committed = raft_membership_committed(r);
+    struct node_public p;
+
+    node_public_get(s->node, s->now, &p);
+    return p.leader && committed->members_count ? committed : raft_membership(r);
 }
 
 void server_view_members(const struct server *s, const struct raft_membership *m,
                          struct report_members *out)
 {
     const struct raft *r = node_raft(s->node);
+    struct node_public p;
     struct raft_view view;
 
+    node_public_get(s->node, s->now, &p);
     raft_view_get(r, &view);
     out->index = m->index;
-    out->pending = raft_membership(r)->index != raft_membership_committed(r)->index;
+    /* Without a leader nobody can say that it is not committed. */
+    out->pending = p.leader && raft_membership(r)->index > view.commit;
     out->count = m->members_count;
     for (uint32_t i = 0; i < m->members_count; i++) {
-        view_member(s, &view, &m->members[i], &out->rows[i]);
+        view_member(s, &m->members[i], &out->rows[i]);
     }
 }
 

@@ -139,8 +139,10 @@ static struct window *set_insert(struct window_set *set, const struct request_id
 
     if (set->count == set->capacity) {
         set->capacity = set->capacity ? set->capacity * 2 : 4;
+        /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers */
         set->windows = mem_realloc(set->windows, set->capacity * sizeof *set->windows);
     }
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers */
     memmove(&set->windows[at + 1], &set->windows[at], (set->count - at) * sizeof *set->windows);
     set->windows[at] = w;
     set->count++;

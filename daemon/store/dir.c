@@ -95,6 +95,7 @@ static int refuse_foreign(const struct store_dir *dir)
         return store_fault_report("the data directory cannot be read", dir->path, error);
     }
     int code = 0;
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is ours alone */
     for (struct dirent *entry = readdir(stream); entry; entry = readdir(stream)) {
         if (!is_own_name(entry->d_name)) {
             log_error("store", "the data directory holds other files but no raftd store",

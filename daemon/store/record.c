@@ -27,9 +27,10 @@ static uint8_t *put_u64(uint8_t *p, uint64_t v)
     return p + sizeof v;
 }
 
-static void put_uuid(uint8_t *p, const struct uuid *u)
+static uint8_t *put_uuid(uint8_t *p, const struct uuid *u)
 {
     memcpy(p, u->bytes, sizeof u->bytes);
+    return p + sizeof u->bytes;
 }
 
 static void get_uuid(struct cursor *c, struct uuid *u)
@@ -74,7 +75,7 @@ void store_record_put_identity(const struct store_identity *identity,
 
     p = put_u32(p, identity->id);
     p = put_u64(p, identity->created_ms);
-    put_uuid(p, &identity->store);
+    (void)put_uuid(p, &identity->store);
     seal(STORE_NAME_FMT, out, STORE_IDENTITY_SIZE);
 }
 
@@ -110,7 +111,8 @@ void store_record_put_hard(const struct store_hard *hard, uint8_t out[STORE_HARD
     uint8_t *p = put_u32(out + 4, hard->vote);
 
     p = put_u64(p, hard->term);
-    put_uuid(p, &hard->cluster);
+    p = put_uuid(p, &hard->cluster);
+    (void)put_u32(p, hard->loyal_ms);
     seal(STORE_NAME_HARD, out, STORE_HARD_SIZE);
 }
 
@@ -129,6 +131,7 @@ const char *store_record_get_hard(const void *data, size_t size, struct store_ha
     found.vote = cursor_u32(&c);
     found.term = cursor_u64(&c);
     get_uuid(&c, &found.cluster);
+    found.loyal_ms = cursor_u32(&c);
     *out = found;
     return NULL;
 }

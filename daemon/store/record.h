@@ -22,7 +22,7 @@
 enum {
     STORE_FORMAT = 1, /* of the directory; a raftd refuses any other */
     STORE_IDENTITY_SIZE = 36,
-    STORE_HARD_SIZE = 32,
+    STORE_HARD_SIZE = 36,
     STORE_BOOT_SIZE = 16,
     STORE_ENTRY_VERSION = 1,
     STORE_ENTRY_HEADER_SIZE = 24,
@@ -38,6 +38,7 @@ struct store_hard {
     struct uuid cluster;
     raft_term term;
     raft_id vote;
+    uint32_t loyal_ms;
 };
 
 void store_record_put_identity(const struct store_identity *identity,

@@ -80,6 +80,7 @@ int store_open(const struct store_config *config, struct store **out, struct sto
                                 .cluster = c.hard.cluster,
                                 .term = c.hard.term,
                                 .vote = c.hard.vote,
+                                .loyal_ms = c.hard.loyal_ms,
                                 .first = c.first,
                                 .last = c.last,
                                 .created = c.fresh};
@@ -138,7 +139,7 @@ void store_submit(struct store *s, const struct store_batch *batch)
 {
     check_batch(&s->hard, batch);
     if (batch->hard_set) {
-        s->hard = (struct store_hard){batch->cluster, batch->term, batch->vote};
+        s->hard = (struct store_hard){batch->cluster, batch->term, batch->vote, batch->loyal_ms};
     }
     store_writer_submit(&s->writer, batch);
 }

@@ -7,8 +7,8 @@
  *            They meet in one queue with an eventfd.
  * Ownership: a batch, its entries and their bytes stay the caller's, unchanged until it completes.
  * Errors:    0 or a negative code from base/err.h; LMDB codes never get out. A failed commit ends
- * the process: one log line, _exit 81 (80 when the file system is full), nothing that depended on
- * it leaves (storage.md, "When the disk fails"). */
+ *            the process: one log line, _exit 81 (80 when the file system is full); nothing that
+ *            depended on it leaves. */
 #ifndef RAFTD_STORE_STORE_H
 #define RAFTD_STORE_STORE_H
 
@@ -29,7 +29,8 @@ struct store_info { /* what store_open found or made */
     struct uuid cluster;  /* not set: none */
     raft_term term;
     raft_id vote;
-    raft_index first; /* of the log; 0: empty */
+    uint32_t loyal_ms; /* see raft_save */
+    raft_index first;  /* of the log; 0: empty */
     raft_index last;
     bool created; /* an empty directory became a new store */
 };
@@ -57,9 +58,10 @@ struct store_batch { /* one group commit */
     uint64_t seq;    /* counts up from 1; the completion echoes it */
     bool hard_set;   /* cluster, term and vote are to be saved */
     struct uuid cluster;
-    raft_term term;   /* never below the saved term */
-    raft_id vote;     /* 0: no vote in this term */
-    raft_index first; /* index of entries[0]; an older tail is cut. 0: log untouched */
+    raft_term term;    /* never below the saved term */
+    raft_id vote;      /* 0: no vote in this term */
+    uint32_t loyal_ms; /* see raft_save */
+    raft_index first;  /* index of entries[0]; an older tail is cut. 0: log untouched */
     const struct raft_entry *entries; /* contiguous indexes */
     uint32_t entries_count;
 };

@@ -16,7 +16,7 @@
 
 static int put_hard(const struct store_env *env, MDB_txn *txn, const struct store_batch *batch)
 {
-    struct store_hard hard = {batch->cluster, batch->term, batch->vote};
+    struct store_hard hard = {batch->cluster, batch->term, batch->vote, batch->loyal_ms};
     uint8_t record[STORE_HARD_SIZE];
 
     store_record_put_hard(&hard, record);

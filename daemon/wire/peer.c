@@ -131,11 +131,107 @@ static int refusal_decode(const Raftd__Peer__Refusal *m, const struct frame *fra
     return 0;
 }
 
+/* ---- Progress ---- */
+
+static void progress_ask_encode(const struct peer_progress_ask *a, struct buf *out)
+{
+    Raftd__Peer__ProgressAsk m;
+
+    rd_assert(a->seq > 0 && field_is_number(a->seq));
+    raftd__peer__progress_ask__init(&m);
+    m.seq = a->seq;
+    Raftd__Peer__Envelope e = peer_envelope(RAFTD__PEER__ENVELOPE__BODY_PROGRESS_ASK);
+    e.progress_ask = &m;
+    frame_end(out, field_pack(&e.base, 0, out));
+}
+
+static int progress_ask_decode(const Raftd__Peer__ProgressAsk *m, const struct frame *frame,
+                               struct peer_msg *out)
+{
+    if (frame->payload_size > 0 || m->seq == 0 || !field_is_number(m->seq)) {
+        return -RD_EPROTOCOL;
+    }
+    *out = (struct peer_msg){.type = PEER_PROGRESS_ASK, .progress_ask = {.seq = m->seq}};
+    return 0;
+}
+
+static bool member_progress_is_valid(const Raftd__Peer__MemberProgress *m)
+{
+    return m->id != 0 && field_is_number(m->match) && field_is_number(m->contact_ms) &&
+           (m->heard || m->contact_ms == 0);
+}
+
+static bool progress_is_valid(const Raftd__Peer__Progress *m)
+{
+    if (m->seq == 0 || !field_is_number(m->seq) || !field_is_number(m->term) ||
+        !field_is_number(m->last) || m->n_members > RAFT_MEMBERS_MAX) {
+        return false;
+    }
+    for (size_t i = 0; i < m->n_members; i++) {
+        if (!member_progress_is_valid(m->members[i])) {
+            return false;
+        }
+        for (size_t k = 0; k < i; k++) {
+            if (m->members[k]->id == m->members[i]->id) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static void progress_encode(const struct peer_progress *p, struct buf *out)
+{
+    Raftd__Peer__Progress m;
+    Raftd__Peer__MemberProgress members[RAFT_MEMBERS_MAX];
+    Raftd__Peer__MemberProgress *pointers[RAFT_MEMBERS_MAX];
+
+    rd_assert(p->members_count <= RAFT_MEMBERS_MAX);
+    for (uint32_t i = 0; i < p->members_count; i++) {
+        raftd__peer__member_progress__init(&members[i]);
+        members[i].id = p->members[i].id;
+        members[i].match = p->members[i].match;
+        members[i].heard = p->members[i].contact_ms != UINT64_MAX;
+        members[i].contact_ms = members[i].heard ? p->members[i].contact_ms : 0;
+        pointers[i] = &members[i];
+    }
+    raftd__peer__progress__init(&m);
+    m.seq = p->seq;
+    m.term = p->term;
+    m.last = p->last;
+    m.n_members = p->members_count;
+    m.members = pointers;
+    rd_assert(progress_is_valid(&m));
+    Raftd__Peer__Envelope e = peer_envelope(RAFTD__PEER__ENVELOPE__BODY_PROGRESS);
+    e.progress = &m;
+    frame_end(out, field_pack(&e.base, 0, out));
+}
+
+static int progress_decode(const Raftd__Peer__Progress *m, const struct frame *frame,
+                           struct peer_msg *out)
+{
+    if (frame->payload_size > 0 || !progress_is_valid(m)) {
+        return -RD_EPROTOCOL;
+    }
+    struct peer_progress *p = mem_zalloc(sizeof *p);
+    p->seq = m->seq;
+    p->term = m->term;
+    p->last = m->last;
+    p->members_count = (uint32_t)m->n_members;
+    for (uint32_t i = 0; i < p->members_count; i++) {
+        p->members[i].id = m->members[i]->id;
+        p->members[i].match = m->members[i]->match;
+        p->members[i].contact_ms = m->members[i]->heard ? m->members[i]->contact_ms : UINT64_MAX;
+    }
+    *out = (struct peer_msg){.type = PEER_PROGRESS, .progress = p};
+    return 0;
+}
+
 /* ---- All of them ---- */
 
 void peer_encode(const struct peer_msg *msg, struct buf *out)
 {
-    rd_assert(msg->type >= PEER_HELLO && msg->type <= PEER_REFUSAL);
+    rd_assert(msg->type >= PEER_HELLO && msg->type <= PEER_PROGRESS);
     switch (msg->type) {
     case PEER_HELLO:
         peer_hello_encode(msg->hello, out);
@@ -151,6 +247,12 @@ void peer_encode(const struct peer_msg *msg, struct buf *out)
         return;
     case PEER_REFUSAL:
         refusal_encode(msg->refusal, out);
+        return;
+    case PEER_PROGRESS_ASK:
+        progress_ask_encode(&msg->progress_ask, out);
+        return;
+    case PEER_PROGRESS:
+        progress_encode(msg->progress, out);
         return;
     }
 }
@@ -175,6 +277,10 @@ static int body_decode(const Raftd__Peer__Envelope *e, const struct frame *frame
         return forward_reply_decode(e->forward_reply, frame, out);
     case RAFTD__PEER__ENVELOPE__BODY_REFUSAL:
         return refusal_decode(e->refusal, frame, out);
+    case RAFTD__PEER__ENVELOPE__BODY_PROGRESS_ASK:
+        return progress_ask_decode(e->progress_ask, frame, out);
+    case RAFTD__PEER__ENVELOPE__BODY_PROGRESS:
+        return progress_decode(e->progress, frame, out);
     case RAFTD__PEER__ENVELOPE__BODY__NOT_SET:
     case _RAFTD__PEER__ENVELOPE__BODY__CASE_IS_INT_SIZE:
         break; /* nothing we know */

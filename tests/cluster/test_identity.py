@@ -102,6 +102,20 @@ def test_directory_that_cannot_be_used(make_cluster, make):
     assert "data directory" in node.log_text()
 
 
+def test_a_wiped_node_without_a_member_list_is_not_told_to_bootstrap(trio):
+    """Nobody listed: it dials nobody and refuses those who know it. Its operator must not be sent to fork the cluster."""
+    leader = trio.leader()
+    victim = trio.others(leader)[0]
+    victim.kill()
+    shutil.rmtree(victim.data)
+    victim.extra = [*victim.extra, "-o", "cluster.member="]
+    victim.start()
+    reason = wait_until(lambda: "remove the node and add it again" in (victim.status()["reason"] or "") and
+                        victim.status()["reason"], 10, "status says what to do")
+    assert "bootstrap" not in reason, reason
+    assert victim.status()["state"] == "unconfigured"
+
+
 def test_a_node_that_lost_its_directory_does_not_vote_under_its_old_id(trio):
     """M8: wiped under the old id: refused by name, told what to do; its promises are gone."""
     leader = trio.leader()
@@ -130,6 +144,15 @@ def test_a_node_that_lost_its_directory_does_not_vote_under_its_old_id(trio):
     wait_until(lambda: "remove it and add it again" in (victim.status()["reason"] or "") or
                "remove the node and add it again" in (victim.status()["reason"] or ""), 10,
                "status of the node itself says what to do")
+    reason = victim.status()["reason"]
+    assert re.match(rf"(forming|joining): node \d at {re.escape(trio.address)}:\d+ refused this node: ",
+                    reason), reason
+    assert old in reason and new in reason and f"node {victim.id}" in reason, reason
+    shown = victim.run("status").stdout.decode()
+    assert f"health    {reason}\n" in shown, "people read the same"
+    waited = victim.ctl("wait", "--for", "has-leader", timeout="300ms")
+    assert waited.code != 0 and reason in waited.message, waited
+    assert reason in victim.ctl("leader").message
     assert victim.ctl("put", "k", "w", timeout="500ms").code in (1, 4)
     # It is not counted: with one more gone there is no quorum.
     other.kill()

@@ -97,6 +97,7 @@ void golden_past(struct golden *g, raft_id id, raft_term term, raft_id vote, con
     c->disk.cluster.bytes[0] = 0xcc;
     c->disk.term = term;
     c->disk.vote = vote;
+    c->disk.loyal_ms = c->config.election_timeout_ms;
     c->disk.entries = mem_alloc((count + 1) * sizeof *c->disk.entries);
     c->disk.capacity = count + 1;
     for (uint32_t i = 0; i < count; i++) {
@@ -124,7 +125,7 @@ void golden_start(struct golden *g, raft_id id)
     c->config.seed = id * 1000 + c->lives;
     c->raft = raft_new(&c->config, vdisk_load, &c->disk);
     if (!vdisk_is_pristine(&c->disk)) {
-        raft_restore_hard(c->raft, &c->disk.cluster, c->disk.term, c->disk.vote);
+        raft_restore_hard(c->raft, &c->disk.cluster, c->disk.term, c->disk.vote, c->disk.loyal_ms);
     }
     for (uint32_t i = 0; i < c->disk.count; i++) {
         rd_assert(raft_restore_entry(c->raft, &c->disk.entries[i]) == 0);

@@ -138,7 +138,11 @@ void msgs_copy(const struct peer_msg *from, struct peer_msg *to)
     case PEER_REFUSAL:
         to->refusal = mem_dup(from->refusal, sizeof *from->refusal);
         break;
+    case PEER_PROGRESS:
+        to->progress = mem_dup(from->progress, sizeof *from->progress);
+        break;
     case PEER_FORWARD_REPLY:
+    case PEER_PROGRESS_ASK:
     default:
         break;
     }

@@ -29,6 +29,7 @@ void vdisk_write(struct vdisk *d, const struct raft_save *save)
         d->cluster = save->cluster;
         d->term = save->term;
         d->vote = save->vote;
+        d->loyal_ms = save->loyal_ms;
     }
     if (save->first == 0) {
         return;

@@ -10,6 +10,7 @@ struct vdisk {
     struct uuid cluster;
     raft_term term;
     raft_id vote;
+    uint32_t loyal_ms;
     struct raft_entry *entries; /* entries[i] has index i + 1 */
     uint32_t count;
     uint32_t capacity;

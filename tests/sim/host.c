@@ -69,7 +69,7 @@ static void restore(struct sim *s, struct sim_host *h)
     if (vdisk_is_pristine(&h->disk)) {
         return;
     }
-    node_restore_hard(h->node, &h->disk.cluster, h->disk.term, h->disk.vote);
+    node_restore_hard(h->node, &h->disk.cluster, h->disk.term, h->disk.vote, h->disk.loyal_ms);
     for (uint32_t i = 0; i < h->disk.count; i++) {
         int code = node_restore_entry(h->node, &h->disk.entries[i]);
 

@@ -124,6 +124,14 @@ static void member_message(void *arg, raft_id from, struct peer_msg *msg)
     peer_msg_done(msg);
 }
 
+static void member_refused(void *arg, raft_id peer, const struct peer_refusal *refusal)
+{
+    struct member *m = arg;
+
+    m->refusals[peer < 8 ? peer : 0]++;
+    m->last_refusal = *refusal;
+}
+
 static void member_link_down(void *arg, raft_id peer)
 {
     struct member *m = arg;
@@ -148,7 +156,8 @@ void hello_make(raft_id id, uint64_t incarnation, struct peer_hello *out)
 struct member *world_open_silent(struct world *w, raft_id id)
 {
     struct member *m = &w->members[id - 1];
-    const struct net_ops ops = {m, member_check, member_hello, member_message, member_link_down};
+    const struct net_ops ops = {
+        m, member_check, member_hello, member_message, member_link_down, member_refused};
     struct net_config config = {
         .listen = {.host = "127.0.0.1", .port = m->port},
         .backoff_max_ms = w->backoff_max_ms,

@@ -29,7 +29,9 @@ struct member {
     raft_id refuses; /* whose hello does not pass; UINT32_MAX: anybody's */
     uint32_t hellos_count;
     struct peer_hello last_hello;
-    uint32_t downs[8]; /* link_down() per peer id */
+    uint32_t downs[8];    /* link_down() per peer id */
+    uint32_t refusals[8]; /* refused() per peer id */
+    struct peer_refusal last_refusal;
     uint32_t seen_count;
     struct seen seen[FIXTURE_MESSAGES_MAX];
 };

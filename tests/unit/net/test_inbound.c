@@ -214,6 +214,8 @@ static void refusal_by_the_dialler_ends_it(void **state)
     raw_send_msg(fd, &msg);
     raw_until_closed(&w, fd, 1000);
     assert_int_equal(log_release("hello refused by the peer"), 1);
+    assert_int_equal(m->refusals[2], 1);
+    assert_string_equal(m->last_refusal.why, "gone");
     assert_int_equal(world_stats(&w, 1).inbound, 0);
     assert_int_equal(close(fd), 0);
     world_done(&w);

@@ -224,6 +224,9 @@ static void they_refuse(void **state)
     }
     assert_int_equal(log_release("removed at index 7"), 1);
     assert_true(trouble_has(&s, "refused: removed by 127.0.0.1:"));
+    assert_true(s.m->refusals[2] >= 1);
+    assert_int_equal(s.m->last_refusal.code, -RD_EREMOVED);
+    assert_non_null(strstr(s.m->last_refusal.why, "removed at index 7"));
     assert_true(trouble_has(&s, "removed at index 7"));
     assert_true(stage_link(&s)->backoff_ms > 100);
     assert_int_equal(s.m->downs[2], 0);

@@ -254,7 +254,7 @@ static void a_restarted_voter_keeps_the_lease_it_granted(void **state)
     const struct raft_event e = {.type = RAFT_EV_MESSAGE, .message = &ask};
     struct rig g = {.r = new_core(1), .now = 1000};
 
-    raft_restore_hard(g.r, &cluster, 7, 3);
+    raft_restore_hard(g.r, &cluster, 7, 3, 500);
     raft_start(g.r, g.now); /* an empty log, but a term: it has heard somebody (trap 52) */
     g.now += 499;
     step(&g, &e);
@@ -303,6 +303,45 @@ static void lead_with_a_lease(struct rig *g)
                               .index = 2});
     save_all(g);
     assert_int_equal(raft_claim_remaining(g->r, g->now), 400);
+}
+
+/* The lease may have been granted under a longer election timeout than today's configuration says.
+ */
+static void a_shorter_timeout_does_not_shorten_an_old_promise(void **state)
+{
+    (void)state;
+    struct raft_save save;
+    struct rig g = {.r = new_core(1), .now = 1000};
+
+    raft_restore_hard(g.r, &cluster, 7, 3, 2000);
+    raft_start(g.r, g.now);
+    g.now += 1999;
+    hear(&g, vote_request(2, 9));
+    assert_true(g.fx.msgs[0].msg.reject);
+    g.now += 1;
+    hear(&g, vote_request(2, 9));
+    assert_false(g.fx.msgs[0].msg.reject);
+    assert_true(raft_save_take(g.r, UINT64_MAX, &save));
+    assert_int_equal(save.loyal_ms, 500); /* nothing older is alive */
+    raft_save_done(&save);
+    done(&g);
+}
+
+static void a_longer_timeout_is_durable_before_it_is_acknowledged(void **state)
+{
+    (void)state;
+    struct raft_msg heartbeat = {.type = RAFT_MSG_APPEND, .from = 2, .term = 7, .session = 1};
+    struct raft_save save;
+    struct rig g = {.r = new_core(1), .now = 1000};
+
+    raft_restore_hard(g.r, &cluster, 7, 0, 300);
+    raft_start(g.r, g.now);
+    hear(&g, heartbeat);
+    assert_true(g.fx.msgs[0].after_save);
+    assert_true(raft_save_take(g.r, UINT64_MAX, &save));
+    assert_int_equal(save.loyal_ms, 500);
+    raft_save_done(&save);
+    done(&g);
 }
 
 /* What it told others under its lease outlives its leadership: its own vote waits for the end of
@@ -463,6 +502,8 @@ int main(void)
         cmocka_unit_test(saves_come_in_bounded_parts),
         cmocka_unit_test(strangers_words_are_bounded),
         cmocka_unit_test(a_restarted_voter_keeps_the_lease_it_granted),
+        cmocka_unit_test(a_shorter_timeout_does_not_shorten_an_old_promise),
+        cmocka_unit_test(a_longer_timeout_is_durable_before_it_is_acknowledged),
         cmocka_unit_test(a_deposed_leader_is_bound_by_its_own_lease),
         cmocka_unit_test(a_known_term_does_not_free_the_vote),
         cmocka_unit_test(an_answer_to_an_earlier_round_does_not_count),

@@ -122,6 +122,28 @@ static void status_survives_nonsense(void **state)
 #define LED "\"state\":\"follower\",\"leader\":{\"id\":1}"
 #define QUORUM(v, n, r) "\"quorum\":{\"voters\":" #v ",\"need\":" #n ",\"reachable\":" #r "}"
 
+static void expect_where(const char *json, const char *text)
+{
+    struct buf out = BUF_INIT;
+    json_t *value = parse(json);
+
+    render_where(value, &out);
+    assert_string_equal(buf_str(&out), text);
+    json_decref(value);
+    buf_done(&out);
+}
+
+static void where_a_wait_ended_says_why(void **state)
+{
+    (void)state;
+    expect_where("{\"state\":\"forming\",\"term\":0,\"leader\":null,\"reason\":\"forming: no\"}",
+                 "this node is forming in term 0, no leader is known: forming: no");
+    expect_where("{\"state\":\"follower\",\"term\":3,\"reason\":\"electing for 5 ms\"}",
+                 "this node is follower in term 3, no leader is known");
+    expect_where("{\"state\":\"follower\",\"term\":3,\"leader\":{\"id\":2}}",
+                 "this node is follower in term 3, node 2 leads");
+}
+
 static void health_is_one_word_and_why(void **state)
 {
     (void)state;
@@ -158,6 +180,9 @@ static void health_without_a_leader(void **state)
                   "health    NO QUORUM: cut off");
     expect_health("{\"state\":\"forming\",\"reason\":\"node 2 is missing\"}",
                   "health    forming: node 2 is missing");
+    expect_health("{\"state\":\"forming\",\"reason\":\"forming: node 2 refused this node: no\"}",
+                  "health    forming: node 2 refused this node: no");
+    expect_health("{\"state\":\"forming\",\"reason\":\"forming\"}", "health    forming: forming");
     expect_health("{\"state\":\"forming\"}",
                   "health    forming: a new cluster waits for its members");
     expect_health("{\"state\":\"joining\"}",
@@ -321,6 +346,7 @@ int main(void)
         cmocka_unit_test(status_of_a_node_in_no_cluster),
         cmocka_unit_test(status_survives_nonsense),
         cmocka_unit_test(health_is_one_word_and_why),
+        cmocka_unit_test(where_a_wait_ended_says_why),
         cmocka_unit_test(health_without_a_leader),
         cmocka_unit_test(small_answers),
         cmocka_unit_test(list_shows_any_bytes_on_one_line),

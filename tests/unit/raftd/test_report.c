@@ -175,6 +175,26 @@ static void test_members(void **state)
     expect(&out, "{\"index\":12,\"pending\":true,\"members\":[]}");
 }
 
+/* What the leader tells a follower: each number for itself, and the longest sentence in full. */
+static void test_members_as_a_follower_is_told(void **state)
+{
+    struct report_status s = sample_leader();
+    struct buf out = BUF_INIT;
+
+    (void)state;
+    s.members.count = 1;
+    s.members.rows[0].match_index = 19;
+    s.members.rows[0].lag = 2;
+    s.members.rows[0].contact_ms = REPORT_UNKNOWN; /* it has not answered yet */
+    report_members(&out, &s.members);
+    assert_non_null(strstr(buf_str(&out), "\"match_index\":19,\"lag\":2,\"contact_ms\":null,"));
+    out.size = 0;
+    memset(s.public.reason, 'r', sizeof s.public.reason - 1);
+    report_status(&out, &s);
+    assert_non_null(strstr(buf_str(&out), s.public.reason));
+    buf_done(&out);
+}
+
 /* ---- Who leads ---- */
 
 static void test_leader(void **state)
@@ -360,6 +380,7 @@ int main(void)
         cmocka_unit_test(test_status_of_an_unconfigured_node),
         cmocka_unit_test(test_failure_tolerance_never_wraps),
         cmocka_unit_test(test_members),
+        cmocka_unit_test(test_members_as_a_follower_is_told),
         cmocka_unit_test(test_leader),
         cmocka_unit_test(test_is_leader),
         cmocka_unit_test(test_watch),

@@ -373,6 +373,32 @@ static void test_an_open_write_is_answered_at_the_end(void **state)
     assert_int_equal(process_teardown(&second), 0);
 }
 
+/* In an outage nobody says what is committed: the members are shown nevertheless. */
+static void test_members_without_a_leader(void **state)
+{
+    struct process *p = *state;
+    void *second = NULL;
+
+    assert_int_equal(process_setup(&second), 0);
+    struct process *other = second;
+    while (other->port == p->port) {
+        other->port = process_free_port();
+    }
+    start_pair(p, other);
+    const char *members = process_command(other, "members"); /* as the leader knows it, on both */
+    expect_has(members, "{\"index\":1,\"pending\":false,\"members\":[{\"id\":1,");
+    assert_null(strstr(members, "\"match_index\":null"));
+    assert_int_equal(process_stop(other, SIGKILL), 128 + SIGKILL);
+    assert_int_equal(process_stop(p, SIGKILL), 128 + SIGKILL);
+    process_start(p);
+    members = process_command(p, "members");
+    expect_has(members, "{\"index\":1,\"pending\":false,\"members\":[{\"id\":1,");
+    expect_has(members, "{\"id\":2,");
+    assert_null(strstr(members, "\"match_index\":1"));
+    expect_has(process_command(p, "status"), "\"membership\":{\"index\":1,\"pending\":false}");
+    assert_int_equal(process_teardown(&second), 0);
+}
+
 #define PROCESS_TEST(t) cmocka_unit_test_setup_teardown(t, process_setup, process_teardown)
 
 int main(int argc, char **argv)
@@ -395,6 +421,7 @@ int main(int argc, char **argv)
         PROCESS_TEST(test_reload_changes_the_uri),
         PROCESS_TEST(test_log_level),
         PROCESS_TEST(test_an_open_write_is_answered_at_the_end),
+        PROCESS_TEST(test_members_without_a_leader),
     };
     if (argc != 2) {
         (void)fprintf(stderr, "usage: %s RAFTD\n", argv[0]);

@@ -13,8 +13,10 @@
 
 static const struct store_identity an_identity = {
     .id = 0x01020304, .created_ms = 0x1122334455667788, .store = {.bytes = {0xaa, 0xbb}}};
-static const struct store_hard a_hard = {
-    .cluster = {.bytes = {0xcc}}, .term = 0x0102030405060708, .vote = 0xfffffffe};
+static const struct store_hard a_hard = {.cluster = {.bytes = {0xcc}},
+                                         .term = 0x0102030405060708,
+                                         .vote = 0xfffffffe,
+                                         .loyal_ms = 0x01f4};
 
 /* The bytes are a promise to every later version. */
 static void bytes_of_named_records_are_fixed(void **state)
@@ -31,6 +33,8 @@ static void bytes_of_named_records_are_fixed(void **state)
     assert_memory_equal(identity + 4, identity_rest, sizeof identity_rest);
     store_record_put_hard(&a_hard, hard);
     assert_memory_equal(hard + 4, hard_rest, sizeof hard_rest);
+    static const uint8_t loyal[] = {0xf4, 1, 0, 0};
+    assert_memory_equal(hard + STORE_HARD_SIZE - 4, loyal, sizeof loyal);
     memcpy(&sum, hard, sizeof sum);
     assert_int_equal(sum, crc32c(crc32c(0, "hs", 2), hard + 4, sizeof hard - 4));
 }
@@ -50,6 +54,7 @@ static void named_records_come_back(void **state)
     assert_null(store_record_get_hard(bytes, STORE_HARD_SIZE, &hard));
     assert_int_equal(hard.term, a_hard.term);
     assert_int_equal(hard.vote, a_hard.vote);
+    assert_int_equal(hard.loyal_ms, a_hard.loyal_ms);
     assert_true(uuid_equal(&hard.cluster, &a_hard.cluster));
     store_record_put_boot(UINT64_MAX - 1, bytes);
     assert_null(store_record_get_boot(bytes, STORE_BOOT_SIZE, &incarnation));

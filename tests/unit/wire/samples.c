@@ -193,6 +193,21 @@ static void sample_forward(struct prng *p, struct peer_msg *out)
     out->forward.txn = sample_blob(p, 1, prng_chance(p, 10000) ? STATE_REQUEST_MAX + 1 : 300);
 }
 
+static void sample_progress(struct prng *p, struct peer_progress *out)
+{
+    *out = (struct peer_progress){
+        .seq = number_from(p, 1),
+        .term = sample_number(p),
+        .last = sample_number(p),
+        .members_count = (uint32_t)prng_range(p, 0, RAFT_MEMBERS_MAX + 1),
+    };
+    for (uint32_t i = 0; i < out->members_count; i++) {
+        out->members[i].id = i * 1000 + (uint32_t)prng_range(p, 1, 1000);
+        out->members[i].match = sample_number(p);
+        out->members[i].contact_ms = prng_chance(p, 200000) ? UINT64_MAX : sample_number(p);
+    }
+}
+
 void sample_peer(struct prng *p, enum peer_msg_type type, struct peer_msg *out)
 {
     memset(out, 0, sizeof *out);
@@ -229,6 +244,13 @@ void sample_peer(struct prng *p, enum peer_msg_type type, struct peer_msg *out)
         out->refusal = mem_zalloc(sizeof *out->refusal);
         out->refusal->code = -RD_EWRONG_CLUSTER;
         sample_text(p, out->refusal->why, sizeof out->refusal->why);
+        return;
+    case PEER_PROGRESS_ASK:
+        out->progress_ask.seq = number_from(p, 1);
+        return;
+    case PEER_PROGRESS:
+        out->progress = mem_alloc(sizeof *out->progress);
+        sample_progress(p, out->progress);
         return;
     }
     fail_msg("unknown type %d", (int)type);
@@ -350,6 +372,19 @@ static void assert_result_equal(const struct state_result *a, const struct state
     assert_int_equal(a->deleted, b->deleted);
 }
 
+static void assert_progress_equal(const struct peer_progress *a, const struct peer_progress *b)
+{
+    assert_int_equal(a->seq, b->seq);
+    assert_int_equal(a->term, b->term);
+    assert_int_equal(a->last, b->last);
+    assert_int_equal(a->members_count, b->members_count);
+    for (uint32_t i = 0; i < a->members_count; i++) {
+        assert_int_equal(a->members[i].id, b->members[i].id);
+        assert_int_equal(a->members[i].match, b->members[i].match);
+        assert_int_equal(a->members[i].contact_ms, b->members[i].contact_ms);
+    }
+}
+
 void assert_peer_equal(const struct peer_msg *a, const struct peer_msg *b)
 {
     assert_int_equal(a->type, b->type);
@@ -375,6 +410,12 @@ void assert_peer_equal(const struct peer_msg *a, const struct peer_msg *b)
     case PEER_REFUSAL:
         assert_int_equal(a->refusal->code, b->refusal->code);
         assert_string_equal(a->refusal->why, b->refusal->why);
+        return;
+    case PEER_PROGRESS_ASK:
+        assert_int_equal(a->progress_ask.seq, b->progress_ask.seq);
+        return;
+    case PEER_PROGRESS:
+        assert_progress_equal(a->progress, b->progress);
         return;
     }
     fail_msg("unknown type %d", (int)a->type);

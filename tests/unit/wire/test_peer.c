@@ -12,8 +12,9 @@
 #include "samples.h"
 #include "wire/field.h"
 
-static const enum peer_msg_type all_types[] = {PEER_HELLO, PEER_RAFT, PEER_FORWARD,
-                                               PEER_FORWARD_REPLY, PEER_REFUSAL};
+static const enum peer_msg_type all_types[] = {PEER_HELLO,         PEER_RAFT,    PEER_FORWARD,
+                                               PEER_FORWARD_REPLY, PEER_REFUSAL, PEER_PROGRESS_ASK,
+                                               PEER_PROGRESS};
 enum { TYPES = sizeof all_types / sizeof all_types[0] };
 
 static void test_identity(void **arg)
@@ -78,6 +79,29 @@ static void test_golden_refusal(void **arg)
     (void)arg;
     assert_golden(&(struct peer_msg){.type = PEER_REFUSAL, .refusal = &r}, "0d000000 01 00 0900"
                                                                            "2a07 08f607 1202 6e6f");
+}
+
+static void test_golden_progress(void **arg)
+{
+    struct peer_progress p = {.seq = 3, .term = 7, .last = 500, .members_count = 3};
+
+    (void)arg;
+    p.members[0].id = 1;
+    p.members[0].match = 500;
+    p.members[1].id = 2;
+    p.members[1].match = 499;
+    p.members[1].contact_ms = 40;
+    p.members[2].id = 3;
+    p.members[2].contact_ms = UINT64_MAX; /* has not answered yet */
+    assert_golden(&(struct peer_msg){.type = PEER_PROGRESS_ASK, .progress_ask = {3}},
+                  "08000000 01 00 0400"
+                  "3202 0803");
+    assert_golden(&(struct peer_msg){.type = PEER_PROGRESS, .progress = &p},
+                  "25000000 01 00 2100"
+                  "3a1f 0803 1007 18f403"
+                  "2207 0801 10f403 1801"
+                  "2209 0802 10f303 1801 2028"
+                  "2202 0803");
 }
 
 /* ---- Damage ---- */
@@ -309,6 +333,96 @@ static void test_refusal_of_an_unknown_number(void **arg)
     buf_done(&envelope);
 }
 
+static int decode_ask(uint64_t seq, size_t payload_size)
+{
+    Raftd__Peer__Envelope e;
+    Raftd__Peer__ProgressAsk m;
+
+    raftd__peer__envelope__init(&e);
+    raftd__peer__progress_ask__init(&m);
+    e.body_case = RAFTD__PEER__ENVELOPE__BODY_PROGRESS_ASK;
+    e.progress_ask = &m;
+    m.seq = seq;
+    return sample_decode_body(&e.base, payload_size);
+}
+
+static void test_progress_ask_fields(void **arg)
+{
+    (void)arg;
+    assert_int_equal(decode_ask(1, 0), 0);
+    assert_int_equal(decode_ask(INT64_MAX, 0), 0);
+    assert_int_equal(decode_ask(0, 0), BAD);
+    assert_int_equal(decode_ask(1ULL << 63, 0), BAD);
+    assert_int_equal(decode_ask(1, 1), BAD);
+}
+
+static int decode_progress(const Raftd__Peer__Progress *like, uint32_t count, size_t payload_size)
+{
+    Raftd__Peer__Envelope e;
+    Raftd__Peer__Progress m = *like;
+    Raftd__Peer__MemberProgress rows[RAFT_MEMBERS_MAX + 1];
+    Raftd__Peer__MemberProgress *pointers[RAFT_MEMBERS_MAX + 1];
+
+    for (uint32_t i = 0; i < count; i++) {
+        raftd__peer__member_progress__init(&rows[i]);
+        rows[i].id = i + 1;
+        pointers[i] = &rows[i];
+    }
+    if (like->members) { /* that row is the first */
+        rows[0] = **like->members;
+    }
+    raftd__peer__envelope__init(&e);
+    e.body_case = RAFTD__PEER__ENVELOPE__BODY_PROGRESS;
+    e.progress = &m;
+    m.n_members = count;
+    m.members = pointers;
+    return sample_decode_body(&e.base, payload_size);
+}
+
+static int decode_row(uint32_t id, uint64_t match, bool heard, uint64_t contact_ms)
+{
+    Raftd__Peer__Progress m;
+    Raftd__Peer__MemberProgress row;
+    Raftd__Peer__MemberProgress *pointer = &row;
+
+    raftd__peer__progress__init(&m);
+    raftd__peer__member_progress__init(&row);
+    m.seq = 1;
+    m.members = &pointer;
+    row.id = id;
+    row.match = match;
+    row.heard = heard;
+    row.contact_ms = contact_ms;
+    return decode_progress(&m, 2, 0);
+}
+
+static void test_progress_fields(void **arg)
+{
+    Raftd__Peer__Progress m;
+
+    (void)arg;
+    raftd__peer__progress__init(&m);
+    assert_int_equal(decode_progress(&m, 0, 0), BAD); /* seq 0 */
+    m.seq = 1;
+    assert_int_equal(decode_progress(&m, 0, 0), 0);
+    assert_int_equal(decode_progress(&m, 0, 1), BAD);
+    assert_int_equal(decode_progress(&m, RAFT_MEMBERS_MAX, 0), 0);
+    assert_int_equal(decode_progress(&m, RAFT_MEMBERS_MAX + 1, 0), BAD);
+    m.term = 1ULL << 63;
+    assert_int_equal(decode_progress(&m, 0, 0), BAD);
+    m.term = m.last = INT64_MAX;
+    assert_int_equal(decode_progress(&m, 0, 0), 0);
+    m.last++;
+    assert_int_equal(decode_progress(&m, 0, 0), BAD);
+    assert_int_equal(decode_row(1, INT64_MAX, true, INT64_MAX), 0);
+    assert_int_equal(decode_row(0, 1, true, 1), BAD);
+    assert_int_equal(decode_row(2, 1, true, 1), BAD); /* twice */
+    assert_int_equal(decode_row(1, 1ULL << 63, true, 1), BAD);
+    assert_int_equal(decode_row(1, 1, true, 1ULL << 63), BAD);
+    assert_int_equal(decode_row(1, 1, false, 0), 0);
+    assert_int_equal(decode_row(1, 1, false, 1), BAD);
+}
+
 /* ---- What must never be sent: a bug here ends the process, not the peer's connection ---- */
 
 static void test_encode_asserts_the_limits(void **arg)
@@ -326,8 +440,17 @@ static void test_encode_asserts_the_limits(void **arg)
     struct peer_msg forward = {.type = PEER_FORWARD, .forward = {.request = {1, 1, 1, 1}}};
     struct peer_refusal r = {.code = -RD_EINVALID, .why = "no"};
     struct peer_msg refusal = {.type = PEER_REFUSAL, .refusal = &r};
+    struct peer_progress p = {.seq = 1, .members_count = 1};
+    struct peer_msg progress = {.type = PEER_PROGRESS, .progress = &p};
+    struct peer_msg question = {.type = PEER_PROGRESS_ASK};
 
     (void)arg;
+    assert_true(sample_encode_fails(&question)); /* seq 0 */
+    assert_true(sample_encode_fails(&progress)); /* a row of nobody */
+    p.members[0].id = 1;
+    assert_false(sample_encode_fails(&progress));
+    p.members_count = RAFT_MEMBERS_MAX + 1;
+    assert_true(sample_encode_fails(&progress));
     assert_false(sample_encode_fails(&append));
     entries[1].index = 3;
     assert_true(sample_encode_fails(&append));
@@ -345,7 +468,7 @@ static void test_encode_asserts_the_limits(void **arg)
     assert_false(sample_encode_fails(&refusal));
     r.code = 0;
     assert_true(sample_encode_fails(&refusal));
-    assert_true(sample_encode_fails(&(struct peer_msg){.type = (enum peer_msg_type)6}));
+    assert_true(sample_encode_fails(&(struct peer_msg){.type = (enum peer_msg_type)8}));
 }
 
 /* ---- What may change later ---- */
@@ -373,7 +496,7 @@ static void test_unknown_fields_and_types(void **arg)
     assert_int_equal(decode_hex("2a0a 08f607 12026e6f f83f01"), 0); /* in the body */
     assert_int_equal(decode_hex("2a07 08f607 12026e6f f83f01"), 0); /* beside it */
     assert_int_equal(decode_hex("2a0b 08f607 12026e6f fa3f017a"), 0);
-    assert_int_equal(decode_hex("3207 08f607 12026e6f"), BAD); /* body 6 */
+    assert_int_equal(decode_hex("4207 08f607 12026e6f"), BAD); /* body 8 */
     assert_int_equal(decode_hex(""), BAD);
     assert_int_equal(decode_hex("2a07 08f607 12026e6f 2200"), BAD); /* the last body counts */
     assert_int_equal(decode_hex("2a07 0df607 12026e6f"), BAD);      /* wrong wire type */
@@ -386,6 +509,9 @@ int main(void)
         cmocka_unit_test(test_golden_forward),
         cmocka_unit_test(test_golden_forward_reply),
         cmocka_unit_test(test_golden_refusal),
+        cmocka_unit_test(test_golden_progress),
+        cmocka_unit_test(test_progress_ask_fields),
+        cmocka_unit_test(test_progress_fields),
         cmocka_unit_test(test_truncated),
         cmocka_unit_test(test_flipped_bits),
         cmocka_unit_test(test_random_bytes),

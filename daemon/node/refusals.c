@@ -1,0 +1,77 @@
+/* Who refused this node, and why: what a node outside its cluster has to tell its operator. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "node/internal.h"
+
+static struct node_refusal *find(const struct node *n, raft_id peer)
+{
+    for (uint32_t i = 0; i < n->refusals_count; i++) {
+        if (n->refusals[i].peer == peer) {
+            return &n->refusals[i];
+        }
+    }
+    return NULL;
+}
+
+void node_refused(struct node *n, raft_id peer, int code, const char *why)
+{
+    struct node_refusal *r = find(n, peer);
+
+    if (!n->refusals) {
+        n->refusals = mem_zalloc(NODE_REFUSALS_MAX * sizeof *n->refusals);
+    }
+    if (!r && n->refusals_count == NODE_REFUSALS_MAX) { /* the oldest makes room */
+        memmove(n->refusals, n->refusals + 1, (NODE_REFUSALS_MAX - 1) * sizeof *n->refusals);
+        n->refusals_count--;
+    }
+    if (!r) {
+        r = &n->refusals[n->refusals_count++];
+    }
+    *r = (struct node_refusal){.peer = peer, .code = code};
+    (void)snprintf(r->why, sizeof r->why, "%s", why && why[0] ? why : err_text(code));
+}
+
+void refusals_forget(struct node *n, raft_id peer)
+{
+    struct node_refusal *r = find(n, peer);
+
+    if (r) {
+        n->refusals_count--;
+        memmove(r, r + 1, (size_t)(n->refusals + n->refusals_count - r) * sizeof *r);
+    }
+}
+
+void refusals_free(struct node *n)
+{
+    mem_free(n->refusals);
+}
+
+static const char *address_of(const struct node *n, raft_id id)
+{
+    const struct raft_member *member = membership_find(raft_membership(n->raft), id);
+    const struct node_peer *peer = hello_peer(n, id);
+
+    if (member) {
+        return member->address;
+    }
+    for (uint32_t i = 0; i < n->config.founders_count; i++) {
+        if (n->config.founders[i].id == id) {
+            return n->config.founders[i].address;
+        }
+    }
+    return peer ? peer->hello.address : "";
+}
+
+bool refusals_reason(const struct node *n, const char *before, char *text, size_t size)
+{
+    if (n->refusals_count == 0) {
+        return false;
+    }
+    const struct node_refusal *r = &n->refusals[0];
+    const char *address = address_of(n, r->peer);
+    (void)snprintf(text, size, "%snode %" PRIu32 "%s%s refused this node: %s", before, r->peer,
+                   address[0] ? " at " : "", address, r->why);
+    return true;
+}

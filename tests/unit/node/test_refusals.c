@@ -1,0 +1,119 @@
+/* A node that others refuse says who does, and what they said. */
+#include "fixture.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char *reason(const struct rig *g, raft_id id)
+{
+    static struct node_public p;
+
+    node_public_get(g->nodes[id], g->now, &p);
+    return p.reason;
+}
+
+static void a_forming_node_says_who_refuses_it(void **state)
+{
+    (void)state;
+    struct peer_hello hello;
+    struct rig g;
+
+    rig_init(&g, 3, 3);
+    assert_string_equal(reason(&g, 3), "forming: node 1 at h1:7400 does not answer yet");
+    node_refused(g.nodes[3], 1, -RD_EINVALID, "node 3 is bound to store x: remove it");
+    assert_string_equal(reason(&g, 3), "forming: node 1 at h1:7400 refused this node: node 3 is "
+                                       "bound to store x: remove it");
+    node_refused(g.nodes[3], 2, -RD_EREMOVED, "");
+    node_refused(g.nodes[3], 1, -RD_EINVALID, "another word"); /* its last one counts */
+    assert_string_equal(reason(&g, 3),
+                        "forming: node 1 at h1:7400 refused this node: another word");
+    node_hello_get(g.nodes[1], &hello);
+    node_hello(g.nodes[3], &hello); /* it accepts us now */
+    assert_non_null(strstr(reason(&g, 3), "forming: node 2 at h2:7400 refused this node: "));
+    assert_true(strlen(strstr(reason(&g, 3), "this node: ")) > strlen("this node: "));
+    node_hello_get(g.nodes[2], &hello);
+    node_hello(g.nodes[3], &hello);
+    assert_null(strstr(reason(&g, 3), "refused"));
+    assert_in_range(rig_leader(&g), 1, 3); /* words change nothing */
+    rig_done(&g);
+}
+
+static void other_nodes_outside_say_it_too(void **state)
+{
+    (void)state;
+    struct peer_hello hello;
+    struct rig g;
+
+    rig_init(&g, 3, 0);
+    assert_string_equal(reason(&g, 1), "in no cluster: bootstrap it, or add it from a member");
+    node_refused(g.nodes[1], 7, -RD_EWRONG_CLUSTER, "cluster.name is 'a' here, 'b' there");
+    assert_string_equal(reason(&g, 1), "in no cluster: node 7 refused this node: cluster.name is "
+                                       "'a' here, 'b' there");
+    /* A cluster that counts this node among its members, but not the one that speaks. */
+    node_hello_get(g.nodes[2], &hello);
+    hello.cluster.bytes[0] = 1;
+    hello.bindings_count = 1;
+    hello.bindings[0].id = 3;
+    hello.bindings[0].store = rig_config(3, 0).raft.store;
+    node_begin(g.nodes[3], g.now, 0);
+    node_hello(g.nodes[3], &hello);
+    node_link_up(g.nodes[3], 2);
+    (void)node_end(g.nodes[3]);
+    node_out_clear(g.nodes[3]);
+    assert_string_equal(reason(&g, 3), "joining: waiting for the leader's log");
+    node_refused(g.nodes[3], 2, -RD_EINVALID, "no");
+    assert_string_equal(reason(&g, 3), "joining: node 2 at h2:7400 refused this node: no");
+    rig_done(&g);
+}
+
+static void a_member_without_a_leader_says_it(void **state)
+{
+    (void)state;
+    struct rig g;
+
+    rig_init(&g, 3, 3);
+    raft_id leader = rig_leader(&g);
+    raft_id follower = leader % 3 + 1;
+    node_refused(g.nodes[follower], leader, -RD_EREMOVED, "node was removed at index 9");
+    assert_string_equal(reason(&g, follower), ""); /* it hears the leader: all is well */
+    rig_cut(&g, follower, true);
+    rig_run(&g, 2000);
+    node_refused(g.nodes[follower], leader, -RD_EREMOVED, "node was removed at index 9");
+    assert_non_null(strstr(reason(&g, follower), "electing: no leader heard for "));
+    assert_non_null(
+        strstr(reason(&g, follower), " refused this node: node was removed at index 9"));
+    rig_done(&g);
+}
+
+static void the_longest_words_fit_and_there_is_an_end_of_them(void **state)
+{
+    (void)state;
+    char why[PEER_WHY_SIZE];
+    struct rig g;
+    size_t size;
+
+    memset(why, 'w', sizeof why - 1);
+    why[sizeof why - 1] = 0;
+    rig_init(&g, 1, 0);
+    for (raft_id id = 1001; id <= 1040; id++) {
+        node_refused(g.nodes[1], id, -RD_EINVALID, why);
+    }
+    assert_non_null(strstr(reason(&g, 1), "node 1001 refused"));
+    node_refused(g.nodes[1], 1041, -RD_EINVALID, why); /* the oldest makes room */
+    assert_non_null(strstr(reason(&g, 1), "node 1002 refused"));
+    size = strlen(reason(&g, 1));
+    assert_string_equal(reason(&g, 1) + size - strlen(why), why);
+    rig_done(&g);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_forming_node_says_who_refuses_it),
+        cmocka_unit_test(other_nodes_outside_say_it_too),
+        cmocka_unit_test(a_member_without_a_leader_says_it),
+        cmocka_unit_test(the_longest_words_fit_and_there_is_an_end_of_them),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
