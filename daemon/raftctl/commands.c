@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "raftctl/batch.h"
 #include "raftctl/bench.h"
+#include "raftctl/check.h"
 #include "raftctl/render.h"
 #include "raftctl/watch.h"
 
@@ -293,6 +294,15 @@ const struct command command_table[] = {
      .help = "read raftd.conf again",
      .details = "Takes over what can change at run time; a file with errors changes nothing.",
      .render = render_reload},
+    {.name = "check",
+     .args = "",
+     .options = OPTIONS(OPT_DATA_DIR, OPT_END),
+     .required = OPT_DATA_DIR,
+     .help = "verify a data directory that no raftd uses",
+     .details =
+         "Reads identity, term and vote and every log entry with its checksum and chain, and "
+         "changes nothing. Exit 0 when all of it is sound, 1 when not, with what is wrong.",
+     .run = check_run},
     {.name = "bench",
      .args = "",
      .options =

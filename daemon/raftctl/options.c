@@ -45,6 +45,8 @@ const struct option option_table[OPT_COUNT] = {
                 "what the clients do (default put)"},
     [OPT_KEEP] = {"keep", 0, OPTION_FLAG, NULL, 0, 0, NULL,
                   "leave the keys written by the run in place"},
+    [OPT_DATA_DIR] = {"data-dir", 0, OPTION_TEXT, "D", 0, 0, NULL,
+                      "the data directory, data_dir in [node] of raftd.conf"},
 };
 
 struct parser {

@@ -28,6 +28,7 @@ enum option_id {
     OPT_DURATION,
     OPT_OP,
     OPT_KEEP,
+    OPT_DATA_DIR,
     OPT_COUNT,
     OPT_GLOBALS = OPT_VERSION + 1,
     OPT_END = OPT_COUNT, /* ends a command's list */

@@ -56,7 +56,8 @@ static int open_named(MDB_env *mdb, MDB_dbi *named)
     return store_env_commit(&txn);
 }
 
-static int configure_and_open(struct store_env *env, uint64_t map_size)
+/* map_size 0: as large as the file says. */
+static int configure_and_open(struct store_env *env, uint64_t map_size, unsigned flags)
 {
     MDB_env *mdb = env->mdb;
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
@@ -65,16 +66,16 @@ static int configure_and_open(struct store_env *env, uint64_t map_size)
     if (rc == 0) {
         rc = mdb_env_set_maxdbs(mdb, DATABASES_MAX);
     }
-    if (rc == 0) {
+    if (rc == 0 && map_size) {
         rc = mdb_env_set_mapsize(mdb, map_size / page * page);
     }
     if (rc == 0) {
-        rc = mdb_env_open(mdb, env->path, MDB_NOTLS, 0600);
+        rc = mdb_env_open(mdb, env->path, MDB_NOTLS | flags, 0600);
     }
     if (rc == 0) {
         rc = close_on_exec(mdb);
     }
-    if (rc == 0) {
+    if (rc == 0 && !(flags & MDB_NOLOCK)) {
         int dead; /* slots of readers that were killed would pin pages for ever */
         rc = mdb_reader_check(mdb, &dead);
     }
@@ -84,7 +85,8 @@ static int configure_and_open(struct store_env *env, uint64_t map_size)
     return rc;
 }
 
-int store_env_open(const char *dir, const char *name, uint64_t map_size, struct store_env *out)
+static int open_env(const char *dir, const char *name, uint64_t map_size, unsigned flags,
+                    struct store_env *out)
 {
     size_t path_size = strlen(dir) + strlen(name) + 2;
     struct store_env env = {NULL, 0, mem_alloc(path_size)};
@@ -92,7 +94,7 @@ int store_env_open(const char *dir, const char *name, uint64_t map_size, struct 
     (void)snprintf(env.path, path_size, "%s/%s", dir, name);
     int rc = mdb_env_create(&env.mdb);
     if (rc == 0) {
-        rc = configure_and_open(&env, map_size);
+        rc = configure_and_open(&env, map_size, flags);
     }
     if (rc != 0) {
         int code = store_fault_report("an environment of the data directory cannot be opened",
@@ -102,6 +104,16 @@ int store_env_open(const char *dir, const char *name, uint64_t map_size, struct 
     }
     *out = env;
     return 0;
+}
+
+int store_env_open(const char *dir, const char *name, uint64_t map_size, struct store_env *out)
+{
+    return open_env(dir, name, map_size, 0, out);
+}
+
+int store_env_inspect(const char *dir, const char *name, struct store_env *out)
+{
+    return open_env(dir, name, 0, MDB_RDONLY | MDB_NOLOCK, out);
 }
 
 void store_env_close(struct store_env *env)

@@ -18,6 +18,8 @@ struct store_env {
 
 /* dir/name must exist. Every commit is synced: no flag that weakens it is ever set. */
 int store_env_open(const char *dir, const char *name, uint64_t map_size, struct store_env *out);
+/* The same to look only: nothing is made or changed. The caller has excluded every other process. */
+int store_env_inspect(const char *dir, const char *name, struct store_env *out);
 void store_env_close(struct store_env *env); /* no transaction may be open */
 
 /* rc. LMDB frees the transaction even when the commit fails: *txn is NULL after it. */

@@ -1,6 +1,8 @@
 #include "store/files.h"
 
+#include <stdio.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "base/err.h"
@@ -153,6 +155,22 @@ static int make_fresh(struct store_files *f, MDB_txn *txn, raft_id id, struct st
     return put_fresh(f, txn, c);
 }
 
+/* What stands beside the identity. */
+static int read_rest(struct store_files *f, MDB_txn *txn, struct store_contents *c)
+{
+    int code = read_hard(&f->log, txn, &c->hard);
+
+    if (code == 0) {
+        code = read_boot(&f->log, txn, &c->incarnation);
+    }
+    if (code == 0) {
+        int rc = mdb_dbi_open(txn, STORE_NAME_LOG, MDB_INTEGERKEY, &f->dbi);
+        code = rc ? store_fault_report("the log cannot be opened", f->log.path, rc)
+                  : read_bounds(f, txn, c);
+    }
+    return code;
+}
+
 static int read_contents(struct store_files *f, MDB_txn *txn, raft_id id, struct store_contents *c)
 {
     bool found = false;
@@ -171,16 +189,7 @@ static int read_contents(struct store_files *f, MDB_txn *txn, raft_id id, struct
                   LOG_STR("do", "correct id or data_dir in [node]; an id is never reused"));
         return -RD_ECONFIG;
     }
-    code = read_hard(&f->log, txn, &c->hard);
-    if (code == 0) {
-        code = read_boot(&f->log, txn, &c->incarnation);
-    }
-    if (code == 0) {
-        int rc = mdb_dbi_open(txn, STORE_NAME_LOG, MDB_INTEGERKEY, &f->dbi);
-        code = rc ? store_fault_report("the log cannot be opened", f->log.path, rc)
-                  : read_bounds(f, txn, c);
-    }
-    return code;
+    return read_rest(f, txn, c);
 }
 
 /* Runs `fill` in a write transaction. A transaction that changed nothing writes nothing, but the
@@ -299,6 +308,86 @@ int store_files_open(const struct store_config *config, struct store_files *out,
     }
     if (code == 0) {
         code = in_transaction(&files, &files.log, config->id, &c, count_start);
+    }
+    if (code != 0) {
+        store_files_close(&files);
+        return code;
+    }
+    *out = files;
+    *contents = c;
+    return 0;
+}
+
+static int read_log(struct store_files *f, MDB_txn *txn, struct store_contents *c)
+{
+    bool found = false;
+    int code = read_identity(&f->log, txn, &found, &c->identity);
+
+    if (code == 0 && !found) {
+        code = refuse_half(f, "log/ has no identity: the making of the store was cut short");
+    }
+    return code ? code : read_rest(f, txn, c);
+}
+
+static int read_state(struct store_files *f, MDB_txn *txn, struct store_contents *c)
+{
+    struct store_identity identity;
+    bool found = false;
+    int code = read_identity(&f->state, txn, &found, &identity);
+
+    if (code == 0 && (!found || !store_record_same_identity(&identity, &c->identity))) {
+        code = refuse_half(f, "log/ and state/ are not of the same store");
+    }
+    return code;
+}
+
+typedef int read_cb(struct store_files *f, MDB_txn *txn, struct store_contents *c);
+
+static int in_reading(struct store_files *f, const struct store_env *env, struct store_contents *c,
+                      read_cb *read)
+{
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(env->mdb, NULL, MDB_RDONLY, &txn);
+
+    if (rc == 0) {
+        int code = read(f, txn, c);
+        if (code != 0) {
+            mdb_txn_abort(txn);
+            return code;
+        }
+        rc = store_env_commit(&txn); /* handles opened in it stay valid only so */
+    }
+    return rc ? store_fault_report("a transaction failed", env->path, rc) : 0;
+}
+
+int store_files_inspect(const char *data_dir, struct store_files *out,
+                        struct store_contents *contents)
+{
+    struct store_files files = {.dir = {NULL, -1, -1}};
+    struct store_contents c = {0};
+    char path[4096];
+
+    (void)snprintf(path, sizeof path, "%s/" ENV_LOG "/data.mdb", data_dir);
+    if (access(path, F_OK) != 0) { /* asked first: opening the directory would make it */
+        log_error("store", "there is no raftd store here", LOG_STR("path", data_dir),
+                  LOG_STR("missing", path), LOG_STR("do", "name the data_dir of a raftd.conf"));
+        return -RD_ECONFIG;
+    }
+    int code = store_dir_open(data_dir, &files.dir);
+    if (code == 0) {
+        code = store_env_inspect(files.dir.path, ENV_LOG, &files.log);
+    }
+    if (code == 0) {
+        code = in_reading(&files, &files.log, &c, read_log);
+    }
+    if (code == 0 && !store_dir_has_env(&files.dir, ENV_STATE)) {
+        code = refuse_half(&files, "log/ is there but state/ is not");
+    }
+    if (code == 0) {
+        code = store_env_inspect(files.dir.path, ENV_STATE, &files.state);
+    }
+    if (code == 0) {
+        code = in_reading(&files, &files.state, &c, read_state);
     }
     if (code != 0) {
         store_files_close(&files);

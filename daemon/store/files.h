@@ -29,6 +29,9 @@ struct store_contents { /* of log/, as found or made */
 /* Open everything and count the start, which is durable when this returns. */
 int store_files_open(const struct store_config *config, struct store_files *out,
                      struct store_contents *contents);
+/* Look only: nothing is made, changed or counted. -RD_ECONFIG also when there is no store. */
+int store_files_inspect(const char *data_dir, struct store_files *out,
+                        struct store_contents *contents);
 void store_files_close(struct store_files *files);
 
 #endif

@@ -51,7 +51,9 @@ int store_verify(struct store *s, store_entry_cb *cb, store_progress_cb *progres
 
 /* Start the log thread. Completions make store_event_fd() readable. */
 int store_start(struct store *s);
-void store_close(struct store *s); /* finishes the batch in flight, joins the thread */
+/* Finishes the batch in flight, joins the thread. A disk that hangs is waited for 5 s: then one log
+ * line and _exit 81. */
+void store_close(struct store *s);
 int store_event_fd(const struct store *s);
 
 struct store_batch { /* one group commit */
@@ -75,6 +77,26 @@ void store_submit(struct store *s, const struct store_batch *batch);
  * it may leave, and the process must end with that code. Any other failure ended it already. */
 int store_completed(struct store *s, uint64_t *seq);
 
+/* ---- Offline ---- */
+
+struct store_check {
+    raft_id id;
+    struct uuid store;
+    struct uuid cluster; /* not set: in none */
+    uint64_t incarnation;
+    raft_term term;
+    raft_id vote;
+    raft_index first, last; /* 0, 0: empty */
+    raft_term last_term;
+    uint64_t last_chain;
+    uint64_t entries_bytes; /* of payload */
+};
+
+/* Verify a directory that no raftd uses, changing nothing in it: identities, hard state, every entry (number, checksum,
+ * chain). 0; after one log line -RD_ECONFIG (no store here, in use, no permission) or -RD_ECORRUPT. A
+ * page that LMDB cannot make sense of may end the process: call it from one that may die. */
+int store_check(const char *data_dir, struct store_check *out);
+
 /* Entries from the log (committed to disk), loop thread, short read transaction. raft_load_cb
  * shape: `arg` is the store. Ends the process with 79 when an entry fails its checks. */
 uint32_t store_load(void *arg, raft_index first, uint32_t count_max, uint64_t bytes_max,
@@ -88,5 +110,6 @@ struct store_stats {
     uint64_t commits, entries;
 };
 void store_stats_get(struct store *s, struct store_stats *out);
+uint64_t store_log_bytes(struct store *s); /* of the stats; cheap enough for every commit */
 
 #endif

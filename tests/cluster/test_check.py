@@ -1,0 +1,55 @@
+"""raftctl check: a data directory looked at offline."""
+import os
+
+
+def test_check_agrees_with_the_cluster(trio):
+    leader = trio.leader()
+    for i in range(20):
+        leader.ok("put", f"k{i}", "v")
+    trio.settled()
+    last = leader.status()["last_index"]
+    for node in trio.nodes:
+        node.stop()
+    found = [node.ok("check", "--data-dir", node.data) for node in trio.nodes]
+    for node, check in zip(trio.nodes, found):
+        assert check["ok"] is True and check["node_id"] == node.id
+        assert check["first_index"] == 1 and check["last_index"] == last
+        assert check["incarnation"] == 1
+    assert len({check["last_chain"] for check in found}) == 1, "equal logs have equal chains"
+    assert len({check["cluster_id"] for check in found}) == 1
+    assert len({check["store_id"] for check in found}) == 3
+    trio.start()
+    trio.settled()
+
+
+def test_check_refuses_what_is_in_use_or_no_store(single, tmp_path):
+    node = single[1]
+    answer = node.ctl("check", "--data-dir", node.data)
+    assert answer.code == 1 and answer.error == "invalid"
+    assert "another process holds the data directory" in answer.message
+    answer = node.ctl("check", "--data-dir", str(tmp_path / "nothing"))
+    assert answer.code == 1 and "there is no raftd store here" in answer.message
+    assert not os.path.exists(tmp_path / "nothing")
+    assert node.run("check").returncode == 2
+
+
+def test_check_tells_damage_and_never_dies_of_it(single):
+    node = single[1]
+    node.ok("put", "k", "v")
+    node.stop()
+    path = os.path.join(node.data, "log", "data.mdb")
+    with open(path, "rb") as f:
+        sound = f.read()
+    for page in range(2, len(sound) // 4096):
+        for filling in (b"\0", b"\xff", b"\x5a"):
+            with open(path, "wb") as f:
+                f.write(sound[:page * 4096] + filling * 4096 + sound[(page + 1) * 4096:])
+            answer = node.ctl("check", "--data-dir", node.data)
+            assert answer.code in (0, 1), (page, filling, answer)
+            if answer.code == 1:
+                assert answer.obj["ok"] is False and answer.obj["problem"]
+    with open(path, "wb") as f:
+        f.write(sound)
+    assert node.ok("check", "--data-dir", node.data)["ok"] is True
+    node.start()
+    assert node.ok("get", "k")["value"] == "v"
