@@ -1,8 +1,11 @@
 /* reference - what the hardware allows, measured beside raftd's own figures.
  *
- *   reference lmdb DIR COMMITS   three processes, each with an LMDB environment of its own below
- * DIR, commit one 128-byte entry at a time, all at once, as three raftd on one disk do reference
- * loopback ROUNDS    a 128-byte message there and back over a loopback TCP connection
+ *   reference lmdb DIR COMMITS    three processes, each with an LMDB environment of its own below
+ *                                 DIR, commit one 128-byte entry at a time, all at once, as three
+ *                                 raftd on one disk do
+ *   reference quorum DIR COMMITS  the same three commit in step, told through pipes; over when two
+ *                                 have answered: the floor for any three nodes on this disk
+ *   reference loopback ROUNDS     a 128-byte message there and back over a loopback TCP connection
  *
  * Prints one JSON line: {"p50_us":..,"p99_us":..,"max_us":..}. */
 #include <errno.h>
@@ -62,7 +65,7 @@ static void commit_one(MDB_env *env, uint64_t index)
     must(mdb_txn_commit(txn), "commit");
 }
 
-static void commit_many(const char *dir, size_t commits, uint32_t *samples)
+static MDB_env *open_environment(const char *dir)
 {
     MDB_env *env;
 
@@ -70,6 +73,13 @@ static void commit_many(const char *dir, size_t commits, uint32_t *samples)
     must(mdb_env_create(&env), "create");
     must(mdb_env_set_mapsize(env, 1ULL << 30) || mdb_env_set_maxdbs(env, 2), "size");
     must(mdb_env_open(env, dir, MDB_NOTLS, 0600), dir);
+    return env;
+}
+
+static void commit_many(const char *dir, size_t commits, uint32_t *samples)
+{
+    MDB_env *env = open_environment(dir);
+
     for (size_t i = 0; i < commits; i++) {
         uint64_t start = mono_now_us();
         commit_one(env, i + 1);
@@ -102,6 +112,74 @@ static void measure_lmdb(const char *dir, size_t commits)
     }
     report(samples, ENVIRONMENTS * commits);
     must(munmap(samples, bytes), "munmap");
+}
+
+/* One of the three: a commit for every number that comes in, which goes out again. */
+static void commit_when_told(const char *dir, int in, int out)
+{
+    MDB_env *env = open_environment(dir);
+    uint32_t round;
+
+    while (read(in, &round, sizeof round) == (ssize_t)sizeof round) {
+        commit_one(env, round + 1);
+        must(write(out, &round, sizeof round) != (ssize_t)sizeof round, "answer");
+    }
+    mdb_env_close(env);
+}
+
+static void start_committers(const char *dir, int tell[ENVIRONMENTS], int *answers)
+{
+    int back[2];
+
+    must(pipe(back), "pipe");
+    for (int e = 0; e < ENVIRONMENTS; e++) {
+        int fds[2];
+        must(pipe(fds), "pipe");
+        pid_t pid = fork();
+        must(pid < 0, "fork");
+        if (pid == 0) {
+            char path[4096];
+            for (int other = 0; other < e; other++) {
+                (void)close(tell[other]);
+            }
+            (void)close(fds[1]);
+            (void)snprintf(path, sizeof path, "%s/quorum-%d", dir, e);
+            commit_when_told(path, fds[0], back[1]);
+            _exit(0);
+        }
+        (void)close(fds[0]);
+        tell[e] = fds[1];
+    }
+    (void)close(back[1]);
+    *answers = back[0];
+}
+
+static void measure_quorum(const char *dir, size_t commits)
+{
+    uint32_t *samples = mem_alloc(commits * sizeof *samples);
+    int tell[ENVIRONMENTS];
+    int answers;
+
+    start_committers(dir, tell, &answers);
+    for (uint32_t round = 0; round < commits; round++) {
+        uint64_t start = mono_now_us();
+        for (int e = 0; e < ENVIRONMENTS; e++) {
+            must(write(tell[e], &round, sizeof round) != (ssize_t)sizeof round, "tell");
+        }
+        for (int answered = 0; answered < ENVIRONMENTS / 2 + 1;) {
+            uint32_t which;
+            must(read(answers, &which, sizeof which) != (ssize_t)sizeof which, "an answer");
+            answered += which == round; /* the third of an earlier round may come late */
+        }
+        samples[round] = (uint32_t)(mono_now_us() - start);
+    }
+    for (int e = 0; e < ENVIRONMENTS; e++) {
+        must(close(tell[e]), "close");
+    }
+    while (wait(NULL) > 0) {
+    }
+    report(samples, commits);
+    mem_free(samples);
 }
 
 static void move(int fd, uint8_t *bytes, ssize_t (*one)(int, void *, size_t))
@@ -180,11 +258,16 @@ int main(int argc, char **argv)
         measure_lmdb(argv[2], count);
         return 0;
     }
+    if (argc == 4 && strcmp(argv[1], "quorum") == 0 &&
+        units_parse_number(argv[3], 1, SAMPLES_MAX, &count) == 0) {
+        measure_quorum(argv[2], count);
+        return 0;
+    }
     if (argc == 3 && strcmp(argv[1], "loopback") == 0 &&
         units_parse_number(argv[2], 1, SAMPLES_MAX, &count) == 0) {
         measure_loopback(count);
         return 0;
     }
-    (void)fprintf(stderr, "usage: reference lmdb DIR COMMITS | reference loopback ROUNDS\n");
+    (void)fprintf(stderr, "usage: reference lmdb|quorum DIR COMMITS | reference loopback ROUNDS\n");
     return 2;
 }
