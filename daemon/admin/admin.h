@@ -9,7 +9,10 @@
  *            user who may not; frames as
  *            wire/frame.h; ADMIN_CALLS_MAX open requests per connection and 4,000 in all, then
  *            connections are not read until some are answered; 4 watches per connection; a client
- *            that does not read its replies is disconnected at 8 MiB.
+ *            that does not read its replies is disconnected at 8 MiB. Of what a client sends, less
+ *            than one frame and 64 KiB is held.
+ * The end:   a client that shut down its sending side gets its answers, then the connection is
+ *            closed; its watches end with it. One that broke the protocol has 3 s to read why.
  * Ownership: a call lives from submit to its last reply, or to cancel. */
 #ifndef RAFTD_ADMIN_ADMIN_H
 #define RAFTD_ADMIN_ADMIN_H

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -162,13 +163,38 @@ static void conn_set_paused(struct admin_conn *c, bool paused)
     }
 }
 
+/* Wait until the socket takes more; who does not read why it is disconnected is not waited for
+ * longer than ADMIN_ENDING_MS. */
+static void conn_wait_writable(struct admin_conn *c)
+{
+    mono_ms now = mono_now_ms();
+
+    c->blocked = true;
+    if (!c->ending) {
+        (void)event_add(c->write_event, NULL);
+        return;
+    }
+    if (now >= c->ends_at) {
+        admin_conn_doom(c);
+        return;
+    }
+    uint64_t left = c->ends_at - now;
+    const struct timeval wait = {.tv_sec = (time_t)(left / 1000),
+                                 .tv_usec = (suseconds_t)(left % 1000 * 1000)};
+    (void)event_add(c->write_event, &wait);
+}
+
 /* The stream is out of step: say why, then end. */
 static void conn_end(struct admin_conn *c, int code, const char *why)
 {
     log_closed(c, why);
     admin_conn_reply(c, 0, code, why);
     c->ending = true;
+    c->ends_at = mono_now_ms() + ADMIN_ENDING_MS;
     (void)event_del(c->read_event);
+    if (c->blocked) {
+        conn_wait_writable(c); /* it waits already, but without an end */
+    }
 }
 
 static void conn_bad_frame(struct admin_conn *c, int code)
@@ -204,6 +230,19 @@ static void conn_request(struct admin_conn *c, const struct frame *frame)
     admin_request_done(&request);
 }
 
+/* Give back what a large frame took, once it is not needed any more. */
+static void conn_trim_input(struct admin_conn *c)
+{
+    if (c->in.size == 0 && c->in.capacity > ADMIN_READ_SIZE) {
+        buf_done(&c->in);
+    } else if (c->in.size <= ADMIN_READ_SIZE && c->in.capacity > 4 * ADMIN_READ_SIZE) {
+        struct buf small = BUF_INIT;
+        buf_put(&small, c->in.data, c->in.size);
+        buf_done(&c->in);
+        c->in = small;
+    }
+}
+
 /* All complete frames, as far as the limits allow. */
 static void conn_parse(struct admin_conn *c)
 {
@@ -227,12 +266,28 @@ static void conn_parse(struct admin_conn *c)
         return;
     }
     buf_drop(&c->in, at);
-    if (c->in.size == 0 && c->in.capacity > ADMIN_READ_SIZE) {
-        buf_done(&c->in);
-    }
+    conn_trim_input(c);
     conn_set_paused(c, must_pause(c));
 }
 
+/* The client sends nothing more. Who shut down only that side still reads: it gets its answers, and
+ * admin_flush() ends the connection after the last one. */
+static void conn_input_ended(struct admin_conn *c)
+{
+    struct pollfd p = {.fd = c->fd};
+
+    if (poll(&p, 1, 0) < 0 || p.revents & (POLLHUP | POLLERR)) {
+        admin_conn_doom(c);
+        return;
+    }
+    c->input_ended = true;
+    c->admin->conns_input_ended++;
+    (void)event_del(c->read_event);
+    buf_done(&c->in); /* half a frame */
+}
+
+/* What is held from before a pause comes first: read on only when all of that is taken, so that
+ * never more than one incomplete frame and what one recv() adds to it are held. */
 static void read_cb(evutil_socket_t fd, short what, void *arg)
 {
     struct admin_conn *c = arg;
@@ -242,18 +297,38 @@ static void read_cb(evutil_socket_t fd, short what, void *arg)
     if (c->doomed || c->ending) {
         return;
     }
+    if (c->in.size) {
+        conn_parse(c);
+        if (c->doomed || c->ending || c->paused) {
+            return;
+        }
+    }
     ssize_t n = recv(fd, a->read_buffer, ADMIN_READ_SIZE, 0);
-    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
-        admin_conn_doom(c);
+    if (n == 0) {
+        conn_input_ended(c);
         return;
     }
-    if (n > 0) {
-        buf_put(&c->in, a->read_buffer, (size_t)n);
+    if (n < 0) {
+        if (errno != EAGAIN && errno != EINTR) {
+            admin_conn_doom(c);
+        }
+        return;
     }
-    conn_parse(c); /* also without news: frames may wait from before a pause */
+    buf_put(&c->in, a->read_buffer, (size_t)n);
+    conn_parse(c);
 }
 
 /* ---- Output ---- */
+
+/* A client that reads slowly may never have read everything: forget what it has read. Each byte is
+ * moved at most once for each byte sent. */
+static void conn_trim_output(struct admin_conn *c)
+{
+    if (c->out_sent >= c->out.size - c->out_sent) {
+        buf_drop(&c->out, c->out_sent);
+        c->out_sent = 0;
+    }
+}
 
 static void conn_send(struct admin_conn *c)
 {
@@ -263,8 +338,8 @@ static void conn_send(struct admin_conn *c)
             continue;
         }
         if (n < 0 && errno == EAGAIN) {
-            c->blocked = true;
-            (void)event_add(c->write_event, NULL);
+            conn_trim_output(c);
+            conn_wait_writable(c);
             return;
         }
         if (n < 0) {
@@ -288,11 +363,15 @@ static void write_cb(evutil_socket_t fd, short what, void *arg)
     struct admin_conn *c = arg;
 
     (void)fd;
-    (void)what;
     c->blocked = false;
-    if (!c->doomed) {
-        conn_send(c);
+    if (c->doomed) {
+        return;
     }
+    if (what & EV_TIMEOUT) {
+        admin_conn_doom(c);
+        return;
+    }
+    conn_send(c);
 }
 
 static void flush_dirty(struct admin *a)
@@ -309,18 +388,29 @@ static void flush_dirty(struct admin *a)
     }
 }
 
+static bool is_answered(const struct admin_conn *c)
+{
+    return c->calls_open == 0 && c->out_sent == c->out.size;
+}
+
 void admin_flush(struct admin *a)
 {
     struct admin_conn *c;
 
     flush_dirty(a);
-    if (a->conns_paused == 0) {
+    if (a->conns_paused == 0 && a->conns_input_ended == 0) {
         return;
     }
     LIST_FOREACH (c, &a->conns, link) {
-        if (c->paused && !c->ending && !c->doomed && !must_pause(c)) {
+        if (c->ending || c->doomed) {
+            continue;
+        }
+        if (c->paused && !must_pause(c)) {
             conn_set_paused(c, false);
             event_active(c->read_event, EV_READ, 0); /* frames that arrived before the pause */
+        }
+        if (c->input_ended && is_answered(c)) {
+            admin_conn_doom(c);
         }
     }
 }
@@ -409,6 +499,9 @@ static void conn_free(struct admin_conn *c)
     }
     if (c->paused) {
         a->conns_paused--;
+    }
+    if (c->input_ended) {
+        a->conns_input_ended--;
     }
     if (c->doomed) {
         a->conns_doomed--;

@@ -22,6 +22,7 @@ enum {
     ADMIN_OUTPUT_PAUSE = 256 << 10,  /* unread replies: no more requests are read */
     ADMIN_READ_SIZE = 64 << 10,      /* one recv */
     ADMIN_ASK_FRAME_MAX = 16 << 10,  /* from who may only ask: those requests are small */
+    ADMIN_ENDING_MS = 3000,          /* for a client to read why it is disconnected */
     ADMIN_LOG_LINES_MAX = 20,        /* about misbehaving clients per second; the rest is counted */
     ADMIN_TIMEOUT_DEFAULT_MS = 10000, /* a request that names no time-out */
     ADMIN_TIMEOUT_MAX_MS = 3600 * 1000,
@@ -35,14 +36,16 @@ struct admin_conn {
     struct event *read_event, *write_event;
     struct credentials who;
     bool may_change;
-    bool dirty;    /* has output that admin_flush() has not tried to send yet */
-    bool blocked;  /* the socket is full: write_event waits */
-    bool paused;   /* not read until limits allow */
-    bool ending;   /* broke the protocol: ends once the last reply is sent */
-    bool doomed;   /* freed by the next admin_reap() */
-    struct buf in; /* bytes received, not parsed yet */
+    bool dirty;       /* has output that admin_flush() has not tried to send yet */
+    bool blocked;     /* the socket is full: write_event waits */
+    bool paused;      /* not read until limits allow */
+    bool input_ended; /* the client sends nothing more, but waits for its answers */
+    bool ending;      /* broke the protocol: ends once the last reply is sent, or at ends_at */
+    bool doomed;      /* freed by the next admin_reap() */
+    mono_ms ends_at;  /* while `ending` */
+    struct buf in;    /* received, not parsed yet: less than a frame and ADMIN_READ_SIZE */
     struct buf out;
-    size_t out_sent; /* of out */
+    size_t out_sent; /* of out: less than what is not sent yet, while it is `blocked` */
     LIST_HEAD(, admin_call) calls;
     uint32_t calls_open; /* watches not counted */
     uint32_t watches_open;
@@ -71,6 +74,7 @@ struct admin {
     LIST_HEAD(, admin_call) calls_free;
     uint32_t conns_count;
     uint32_t conns_paused;
+    uint32_t conns_input_ended;
     uint32_t conns_doomed;
     uint32_t calls_open;
     struct {

@@ -74,6 +74,7 @@ int err_exit_daemon(int code)
     case RD_ECORRUPT:
         return RD_EXIT_DATA;
     case RD_EDISK_FULL:
+    case RD_EMAP_FULL: /* the room given to the log is full, whoever limits it */
         return RD_EXIT_DISK_FULL;
     default:
         return RD_EXIT_IO;

@@ -40,6 +40,7 @@ struct config {
     char admin_group[65];
     /* [http] */
     uint32_t http_listen_count;
+    bool http_listen_given; /* by the file or by -o */
     char http_listen[CONFIG_HTTP_MAX][UNITS_ADDRESS_SIZE];
     uint64_t http_max_watchers;
     /* [tls] */

@@ -3,6 +3,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/similar.h"
+
 #define FIELD(name) offsetof(struct config, name), sizeof(((struct config *)0)->name)
 #define MS(n) (n)
 #define SECONDS(n) ((n)*1000ULL)
@@ -57,18 +59,20 @@ const struct option option_table[OPTIONS] = {
      "3 x heartbeat_interval; the same on all nodes. Leases last at most 0.8 T.",
      MS(20), MINUTES(10), FIELD(election_timeout_ms), OPTION_DURATION, 0},
     {"raft", "shutdown_transfer_timeout", "5s",
-     "How long a leader that is told to stop tries to hand over first.",
+     "Not in this version yet: how long a leader that is told to stop tries to hand over first. "
+     "It stops at once, and the others elect.",
      MS(100), MINUTES(10), FIELD(shutdown_transfer_timeout_ms), OPTION_DURATION, 0},
 
     {"storage", "map_size", "16G",
-     "Address space of each of the two databases; an upper bound of their size, not disk use.",
+     "Address space of each of the two databases; an upper bound of their size, not disk use. When "
+     "the log fills 90 % of it, writes are refused with no_space.",
      MIB(1), GIB(16384), FIELD(map_size), OPTION_SIZE, 0},
     {"storage", "log_keep_entries", "10000",
-     "Log entries kept behind the applied index, so that a slow follower catches up from the log"
-     " and not by a copy of the whole state.",
+     "Not in this version yet: log entries kept behind the applied index, so that a slow "
+     "follower catches up from the log and not by a copy of the whole state. All entries are kept.",
      1, 1000000000, FIELD(log_keep_entries), OPTION_COUNT, 0},
     {"storage", "log_keep_bytes", "64M",
-     "Upper bound in bytes of the entries kept by log_keep_entries.",
+     "Not in this version yet: upper bound in bytes of the entries kept by log_keep_entries.",
      KIB(4), GIB(1024), FIELD(log_keep_bytes), OPTION_SIZE, 0},
     {"storage", "stall_timeout", "2s",
      "A leader whose disk has not finished a log commit for this long gives up leadership.",
@@ -90,22 +94,25 @@ const struct option option_table[OPTIONS] = {
      0, 0, FIELD(admin_group), OPTION_TEXT, OPTION_EMPTY_OK},
 
     {"http", "listen", "127.0.0.1:7480",
-     "Address and port of the read-only HTTP interface: discovery, health and metrics, without "
-     "authentication. One line for each address, at most 8; an empty value switches it off.",
+     "Not in this version yet: address and port of the read-only HTTP interface: discovery, "
+     "health and metrics, without authentication. Nothing listens there. One line for each address, at most 8; an empty value switches it off.",
      0, 0, FIELD(http_listen), OPTION_HTTP, OPTION_EMPTY_OK | OPTION_REPEATABLE},
     {"http", "max_watchers", "1024",
-     "Clients that may wait or stream over HTTP at the same time; one more is answered 503.",
+     "Not in this version yet: clients that may wait or stream over HTTP at the same time; one "
+     "more is answered 503.",
      0, 65536, FIELD(http_max_watchers), OPTION_COUNT, 0},
 
     {"tls", "cert", "",
-     "File with the certificate of this node (PEM). Set all three of cert, key and ca, or none; "
-     "with them the members speak mutual TLS 1.3 and nothing else.",
+     "Not in this version yet: file with the certificate of this node (PEM). The members speak "
+     "plain TCP; a value here is refused.",
      0, 0, FIELD(tls_cert), OPTION_TEXT, OPTION_EMPTY_OK},
     {"tls", "key", "",
-     "File with the private key of the certificate (PEM).",
+     "Not in this version yet: file with the private key of the certificate (PEM). A value here "
+     "is refused.",
      0, 0, FIELD(tls_key), OPTION_TEXT, OPTION_EMPTY_OK},
     {"tls", "ca", "",
-     "File with the certificate authority that signed the certificates of all members (PEM).",
+     "Not in this version yet: file with the certificate authority that signed the certificates "
+     "of all members (PEM). A value here is refused.",
      0, 0, FIELD(tls_ca), OPTION_TEXT, OPTION_EMPTY_OK},
 
     {"log", "level", "info",
@@ -138,41 +145,11 @@ bool option_is_section(const char *section)
     return false;
 }
 
-static unsigned least(unsigned a, unsigned b)
-{
-    return a < b ? a : b;
-}
-
-/* Letters to insert, delete, replace or swap with a neighbour to turn one word into the other. */
-static unsigned edit_distance(const char *a, const char *b)
-{
-    enum { WORD_MAX = 40 };
-    unsigned cost[WORD_MAX + 1][WORD_MAX + 1];
-    size_t an = strnlen(a, WORD_MAX);
-    size_t bn = strnlen(b, WORD_MAX);
-
-    for (size_t i = 0; i <= an; i++) {
-        for (size_t j = 0; j <= bn; j++) {
-            if (i == 0 || j == 0) {
-                cost[i][j] = (unsigned)(i + j);
-                continue;
-            }
-            unsigned differ = a[i - 1] != b[j - 1];
-            cost[i][j] =
-                least(cost[i - 1][j - 1] + differ, least(cost[i - 1][j], cost[i][j - 1]) + 1);
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
-                cost[i][j] = least(cost[i][j], cost[i - 2][j - 2] + 1);
-            }
-        }
-    }
-    return cost[an][bn];
-}
-
 /* 0 is the best; UINT32_MAX: nobody would mean that. */
 static unsigned unlikeness(const char *written, const char *known)
 {
     size_t size = strlen(written);
-    unsigned distance = edit_distance(written, known);
+    unsigned distance = similar_distance(written, known);
 
     if (size >= 3 && strncasecmp(written, known, size) == 0) {
         return 1; /* the beginning of it, or other capitals */

@@ -314,6 +314,11 @@ void conn_trust(struct conn *c)
     c->frame_max = FRAME_PEER_MAX;
 }
 
+void conn_distrust(struct conn *c)
+{
+    c->frame_max = FRAME_HELLO_MAX;
+}
+
 static struct conn *conn_new(struct conn_env *env, int fd, const struct sockaddr *peer,
                              const struct conn_ops *ops, void *arg)
 {

@@ -83,8 +83,9 @@ int conn_dial(struct conn_env *env, const struct sockaddr *to, socklen_t to_size
 
 /* The connection fails with -ETIMEDOUT and `why` (static text) after this time; 0: no deadline. */
 void conn_set_deadline(struct conn *c, uint32_t ms, const char *why);
-/* From now on frames up to FRAME_PEER_MAX. */
+/* From now on frames up to FRAME_PEER_MAX, or again up to FRAME_HELLO_MAX. */
 void conn_trust(struct conn *c);
+void conn_distrust(struct conn *c);
 
 /* Write what waits in c->out, one system call; the rest when the socket takes it. May fail the
  * connection. */

@@ -1,23 +1,27 @@
-#include "base/check.h"
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/internal.h"
 
-static void inbound_list_put(struct inbound *in, raft_id id)
+/* ---- Lists: those who are one of ours, and the others ---- */
+
+static void inbound_list_put(struct inbound *in, bool inside)
 {
     struct net *n = in->net;
 
-    in->id = id;
-    TAILQ_INSERT_TAIL(id ? &n->accepted : &n->strangers, in, entry);
-    *(id ? &n->accepted_count : &n->strangers_count) += 1;
+    in->inside = inside;
+    TAILQ_INSERT_TAIL(inside ? &n->accepted : &n->strangers, in, entry);
+    *(inside ? &n->accepted_count : &n->strangers_count) += 1;
 }
 
 static void inbound_list_take(struct inbound *in)
 {
     struct net *n = in->net;
 
-    if (in->id) {
+    if (in->inside) {
         TAILQ_REMOVE(&n->accepted, in, entry);
         n->accepted_count--;
     } else {
@@ -68,53 +72,185 @@ static struct inbound *inbound_find(const struct net *n, raft_id id)
     return NULL;
 }
 
-/* The peer's hello fits: from now on this is the connection it speaks on. Our hello is the answer,
- * so who dials knows that it is accepted. */
-static void inbound_accept(struct inbound *in, const struct peer_hello *hello)
-{
-    struct net *n = in->net;
-    struct inbound *older = inbound_find(n, hello->id);
+/* ---- What it is to us ---- */
 
+/* Who came first and still is not one of ours is the least likely to become it. */
+static void inbound_make_room_outside(struct net *n)
+{
+    if (n->strangers_count >= NET_STRANGERS_MAX) {
+        struct inbound *oldest = TAILQ_FIRST(&n->strangers);
+        net_log_peer(n, "connection closed: 64 others are not known either", 0, oldest->conn,
+                     -RD_ETOO_LARGE, "made room for a newer one");
+        inbound_close(oldest);
+    }
+}
+
+/* Those we dial are never the ones to go; there are fewer of them than places. */
+static void inbound_make_room_inside(struct net *n)
+{
+    struct inbound *in;
+
+    if (n->accepted_count < NET_ACCEPTED_MAX) {
+        return;
+    }
+    TAILQ_FOREACH (in, &n->accepted, entry) {
+        if (!net_link(n, in->id)) {
+            net_log_peer(n, "connection closed: 64 are connected, and this one is no member",
+                         in->id, in->conn, -RD_ETOO_LARGE, "made room for a newer one");
+            inbound_close(in);
+            return;
+        }
+    }
+}
+
+static bool inbound_belongs_inside(const struct inbound *in, const struct inbound *older)
+{
+    if (in->standing == NODE_FAMILIAR) { /* a claim that nobody can prove while we are empty */
+        return in->net->empty && (!older || older == in || older->standing != NODE_MEMBER);
+    }
+    return in->standing == NODE_MEMBER;
+}
+
+static void inbound_go_inside(struct inbound *in, struct inbound *older)
+{
     if (older) {
-        log_debug("net", "newer connection replaces the older", LOG_U64("peer", hello->id),
+        log_debug("net", "newer connection replaces the older", LOG_U64("peer", in->id),
                   LOG_STR("address", in->conn->peer));
         inbound_close(older);
     }
-    if (n->accepted_count >= NET_ACCEPTED_MAX) {
-        inbound_refuse(in, hello->id, -RD_ETOO_LARGE,
-                       "64 members are connected here already, which is the limit");
-        return;
-    }
+    inbound_make_room_inside(in->net);
     inbound_list_take(in);
-    inbound_list_put(in, hello->id);
+    inbound_list_put(in, true);
     conn_set_deadline(in->conn, 0, "");
-    conn_trust(in->conn);
-    (void)net_put_hello(n, in->conn);
+}
+
+static void inbound_go_outside(struct inbound *in)
+{
+    inbound_make_room_outside(in->net);
+    inbound_list_take(in);
+    inbound_list_put(in, false);
+    conn_set_deadline(in->conn, NET_STRANGER_MS, "not one of ours");
+}
+
+/* Draw the consequences of its hello and of what we know now. */
+static void inbound_settle(struct inbound *in)
+{
+    struct net *n = in->net;
+    struct inbound *older = inbound_find(n, in->id);
+
+    in->standing = n->ops.standing(n->ops.arg, in->hello);
+    bool inside = inbound_belongs_inside(in, older);
+    if (inside && !in->inside) {
+        inbound_go_inside(in, older);
+    } else if (!inside && in->inside) {
+        inbound_go_outside(in);
+    }
+    if (in->standing == NODE_MEMBER) {
+        conn_trust(in->conn);
+    } else {
+        conn_distrust(in->conn);
+    }
+}
+
+/* Tell it what it may hear, unless that is what it heard last. False: it is over. */
+static bool inbound_answer(struct inbound *in)
+{
+    struct net *n = in->net;
+    uint64_t hash = n->hellos[in->standing].hash;
+
+    if (in->told == hash) {
+        return true;
+    }
+    in->told = hash;
+    if (!net_put_hello(n, in->conn, in->standing)) { /* it reads nothing */
+        inbound_close(in);
+        return false;
+    }
     conn_flush(in->conn);
-    if (!in->conn) {
+    return in->conn != NULL;
+}
+
+static void inbound_tell(struct inbound *in)
+{
+    struct net *n = in->net;
+    struct link *l = net_link(n, in->id);
+
+    if (in->inside) {
+        n->ops.hello(n->ops.arg, in->hello);
+    }
+    if (l && in->inside) {
+        link_poke(l, in->hello->incarnation);
+    } else if (l) {
+        link_dial(l); /* perhaps it is the one: our hello there lets it show that */
+    }
+}
+
+void inbound_review(struct inbound *in)
+{
+    bool was_inside = in->inside;
+
+    if (!in->id) {
         return;
     }
-    n->ops.hello(n->ops.arg, hello);
-    struct link *l = net_link(n, hello->id);
-    if (l) {
-        link_poke(l, hello->incarnation);
+    inbound_settle(in);
+    if (inbound_answer(in) && in->inside && !was_inside) {
+        inbound_tell(in);
     }
+}
+
+/* ---- What it says ---- */
+
+/* Its hello fits. Our hello is the answer, so who dials knows that it is accepted. */
+static void inbound_accept(struct inbound *in, const struct peer_hello *hello)
+{
+    if (in->id == 0) {
+        in->id = hello->id;
+        in->hello = mem_alloc(sizeof *in->hello);
+        conn_set_deadline(in->conn, NET_STRANGER_MS, "not one of ours");
+    }
+    *in->hello = *hello;
+    inbound_settle(in);
+    if (inbound_answer(in)) {
+        inbound_tell(in);
+    }
+}
+
+static int inbound_check(const struct net *n, const struct peer_hello *hello,
+                         char why[PEER_WHY_SIZE])
+{
+    const struct link *l = net_link(n, hello->id);
+    int code = n->ops.check(n->ops.arg, hello, why);
+
+    if (code == 0 && l && link_contradicts(l, hello)) {
+        (void)snprintf(why, PEER_WHY_SIZE,
+                       "node %" PRIu32 " is connected with another data directory: two nodes have "
+                       "this id; give one of them another",
+                       hello->id);
+        code = -RD_EINVALID;
+    }
+    return code;
 }
 
 static void inbound_hello(struct inbound *in, const struct peer_hello *hello)
 {
-    struct net *n = in->net;
     char why[PEER_WHY_SIZE] = "";
 
     if (in->id && hello->id != in->id) {
         inbound_protocol_error(in, "another id than in its first hello");
         return;
     }
-    int code = n->ops.check(n->ops.arg, hello, why);
+    switch (net_said(in->net, &in->said, hello)) {
+    case SAID_TOO_OFTEN:
+        inbound_protocol_error(in, "more than 100 hellos within a second");
+        return;
+    case SAID_AGAIN:
+        return;
+    case SAID_NEW:
+        break;
+    }
+    int code = inbound_check(in->net, hello, why);
     if (code) {
         inbound_refuse(in, hello->id, code, why);
-    } else if (in->id) {
-        n->ops.hello(n->ops.arg, hello);
     } else {
         inbound_accept(in, hello);
     }
@@ -133,6 +269,12 @@ static bool inbound_deliver(struct inbound *in, struct peer_msg *msg)
         inbound_protocol_error(in, "a message in another node's name");
         return false;
     }
+    if (in->standing != NODE_MEMBER) {
+        /* Not an error: its hello that names our cluster may be on its way, or our own membership. */
+        log_debug("net", "message of another cluster dropped", LOG_U64("peer", in->id),
+                  LOG_STR("address", in->conn->peer));
+        return false;
+    }
     n->ops.message(n->ops.arg, in->id, msg);
     return true;
 }
@@ -148,7 +290,7 @@ static void inbound_message(void *arg, struct peer_msg *msg)
     case PEER_REFUSAL:
         net_log_peer(in->net, "hello refused by the peer", in->id, in->conn, msg->refusal->code,
                      msg->refusal->why);
-        if (in->id) {
+        if (in->inside || (in->id && in->net->empty)) { /* else: who cares what it thinks */
             in->net->ops.refused(in->net->ops.arg, in->id, msg->refusal);
         }
         inbound_close(in);
@@ -190,25 +332,16 @@ static const struct conn_ops inbound_ops = {
 
 void inbound_new(struct net *n, int fd, const struct sockaddr *from)
 {
-    /* Who came first and still has not said hello is the least likely to be a member. */
-    if (n->strangers_count >= NET_STRANGERS_MAX) {
-        struct inbound *oldest = TAILQ_FIRST(&n->strangers);
-        net_log_peer(n, "connection closed: 64 others wait for their hello", 0, oldest->conn,
-                     -RD_ETOO_LARGE, "made room for a newer one");
-        inbound_close(oldest);
-    }
+    inbound_make_room_outside(n);
     struct inbound *in = mem_zalloc(sizeof *in);
     in->net = n;
     in->conn = conn_accepted(&n->conns, fd, from, &inbound_ops, in);
-    inbound_list_put(in, 0);
+    inbound_list_put(in, false);
     conn_set_deadline(in->conn, NET_HELLO_MS, "hello timed out");
 }
 
-void inbound_send_hello(struct inbound *in)
+void inbound_free(struct inbound *in)
 {
-    if (net_put_hello(in->net, in->conn)) {
-        conn_flush(in->conn);
-    } else {
-        inbound_close(in);
-    }
+    mem_free(in->hello);
+    mem_free(in);
 }

@@ -20,12 +20,23 @@ enum {
     NET_RESOLVE_MS = 3000,
     NET_STALE_CONNECT_MS = 100, /* a dial older than this gives way when the peer shows up */
     NET_BACKOFF_MIN_MS = 50,
-    NET_STRANGERS_MAX = 64, /* inbound, hello not accepted yet */
-    NET_ACCEPTED_MAX = 64,  /* inbound, one per peer */
-    NET_ADDRESSES_MAX = 8,  /* of one name */
+    NET_STRANGER_MS = 30000, /* for who said hello to become one of ours */
+    NET_STRANGERS_MAX = 64,  /* inbound: no hello yet, or not one of ours */
+    NET_ACCEPTED_MAX = 64,   /* inbound, one per peer */
+    NET_HELLOS_MAX = 100,    /* on one connection within a second */
+    NET_STANDINGS = NODE_MEMBER + 1,
+    NET_ADDRESSES_MAX = 8, /* of one name */
     NET_WHY_SIZE = 640,
     NET_TROUBLE_SIZE = NET_WHY_SIZE + 32,
 };
+
+/* What a peer said of itself on one connection. */
+struct said {
+    uint64_t hash;   /* of its last hello; 0: none yet */
+    mono_ms since;   /* a window of one second */
+    uint32_t within; /* hellos in it */
+};
+enum said_news { SAID_NEW, SAID_AGAIN, SAID_TOO_OFTEN };
 
 /* ---- Dialled side (link.c) ---- */
 
@@ -53,9 +64,11 @@ struct link {
     struct sockaddr_storage addresses[NET_ADDRESSES_MAX];
     socklen_t sizes[NET_ADDRESSES_MAX];
     uint32_t addresses_count, addresses_next;
-    uint32_t backoff_ms;    /* the next wait, before jitter */
-    uint32_t tries;         /* since the link was up */
+    uint32_t backoff_ms; /* the next wait, before jitter */
+    uint32_t tries;      /* since the link was up */
+    struct said said;
     uint64_t incarnation;   /* of the peer's process on this link */
+    struct uuid store;      /* of the peer on this link */
     bool told_down;         /* the log's last word is that there is no link */
     bool refused;           /* the last attempt ended so; another hello may fare better */
     bool report_down;       /* net_ops.link_down is owed */
@@ -65,6 +78,9 @@ struct link {
 struct link *link_new(struct net *n, const struct node_target *target);
 /* Dial now, unless it cannot be helped by that. Called when there is a hello to send. */
 void link_dial(struct link *l);
+/* Somebody on a connection of its own claims to be this peer: is it surely another one, because the
+ * one at the peer's address, to which we are linked, shows another store? */
+bool link_contradicts(const struct link *l, const struct peer_hello *hello);
 /* The peer's process `incarnation` has just said hello to us, so it can be reached: do not wait,
  * and do not trust a link to an earlier process. */
 void link_poke(struct link *l, uint64_t incarnation);
@@ -81,13 +97,21 @@ struct inbound {
     SLIST_ENTRY(inbound) dead;  /* in net->dead_inbound */
     struct net *net;
     struct conn *conn; /* NULL: over */
-    raft_id id;        /* 0: a stranger */
+    raft_id id;        /* 0: no hello yet */
+    bool inside;       /* one of ours: in net->accepted */
+    enum node_standing standing;
+    struct peer_hello *hello; /* its last one; NULL: none yet */
+    struct said said;
+    uint64_t told; /* hash of our last hello to it */
 };
 TAILQ_HEAD(inbound_list, inbound);
 
 void inbound_new(struct net *n, int fd, const struct sockaddr *from);
-void inbound_send_hello(struct inbound *in); /* our hello changed */
-void inbound_close(struct inbound *in);      /* freed by net_reap() */
+/* Our hello changed, and what we know of others perhaps: decide anew what it is to us, and tell it
+ * what it may hear. */
+void inbound_review(struct inbound *in);
+void inbound_close(struct inbound *in); /* freed by net_reap() */
+void inbound_free(struct inbound *in);
 
 /* ---- Tables (net.c) ---- */
 
@@ -101,7 +125,12 @@ struct net {
     struct resolver *resolver;
     struct prng prng; /* jitter */
     struct hush hush;
-    struct buf hello; /* encoded; empty before the first net_set_hello() */
+    struct net_hello {
+        struct buf frame; /* empty before the first net_set_hello() */
+        uint64_t hash;
+    } hellos[NET_STANDINGS]; /* what each standing may hear; whom we dial hears all */
+    bool empty;              /* our log holds nothing */
+    struct buf scratch;
     TAILQ_HEAD(link_list, link) links;
     SLIST_HEAD(link_dead, link) dead_links;
     struct inbound_list strangers, accepted; /* oldest first */
@@ -113,7 +142,9 @@ struct net {
 
 struct link *net_link(const struct net *n, raft_id id); /* NULL: no such target */
 /* Queue our hello on a connection. False: the peer reads so little that it is pointless. */
-bool net_put_hello(struct net *n, struct conn *c);
+bool net_put_hello(struct net *n, struct conn *c, enum node_standing standing);
+/* Take note of a hello. */
+enum said_news net_said(struct net *n, struct said *s, const struct peer_hello *hello);
 /* Tell the peer why, log it, and let the connection drain; its owner forgets it. */
 void net_refuse(struct net *n, struct conn *c, raft_id id, int code, const char *why);
 /* One line about a peer (id 0: known by its address only), at most once a minute per code. */

@@ -131,12 +131,24 @@ static void link_hello(struct link *l, const struct peer_hello *hello)
         link_refuse(l, hello, -RD_EINVALID, why);
         return;
     }
+    enum said_news news = net_said(n, &l->said, hello);
+    if (news == SAID_TOO_OFTEN) {
+        n->stats.bad_frames++;
+        link_set_why(l, "%s says hello more than %d times within a second", l->conn->peer,
+                     NET_HELLOS_MAX);
+        link_lost(l, -RD_EPROTOCOL);
+        return;
+    }
+    if (news == SAID_AGAIN) {
+        return;
+    }
     int code = n->ops.check(n->ops.arg, hello, why);
     if (code) {
         link_refuse(l, hello, code, why);
         return;
     }
     l->incarnation = hello->incarnation;
+    l->store = hello->store;
     if (l->state == LINK_HELLO) {
         link_up(l, hello);
     }
@@ -177,8 +189,9 @@ static void link_connected(void *arg)
     struct link *l = arg;
 
     link_set_state(l, LINK_HELLO);
+    l->said = (struct said){0};
     conn_set_deadline(l->conn, NET_HELLO_MS, "hello timed out");
-    (void)net_put_hello(l->net, l->conn);
+    (void)net_put_hello(l->net, l->conn, NODE_MEMBER);
     conn_flush(l->conn);
 }
 
@@ -192,7 +205,7 @@ void link_send_hello(struct link *l)
     if (l->state != LINK_HELLO && l->state != LINK_UP) {
         return; /* the connection to come begins with it */
     }
-    if (net_put_hello(l->net, l->conn)) {
+    if (net_put_hello(l->net, l->conn, NODE_MEMBER)) {
         conn_flush(l->conn);
     } else {
         link_set_why(l, "%s reads nothing any more", l->conn->peer);
@@ -302,6 +315,11 @@ static void link_timer(evutil_socket_t fd, short what, void *arg)
         link_set_why(l, "resolving %s: no name server answers", l->name.host);
         link_lost(l, -ETIMEDOUT);
     }
+}
+
+bool link_contradicts(const struct link *l, const struct peer_hello *hello)
+{
+    return l->state == LINK_UP && !uuid_equal(&l->store, &hello->store);
 }
 
 void link_poke(struct link *l, uint64_t incarnation)

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/crc.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -26,9 +27,38 @@ struct link *net_link(const struct net *n, raft_id id)
     return NULL;
 }
 
-bool net_put_hello(struct net *n, struct conn *c)
+bool net_put_hello(struct net *n, struct conn *c, enum node_standing standing)
 {
-    return queue_put_frame(&c->out, &n->hello, n->config.queue_bytes_max);
+    return queue_put_frame(&c->out, &n->hellos[standing].frame, n->config.queue_bytes_max);
+}
+
+/* Encode a message we have as const: the union holds plain pointers, the encoder only reads. */
+static uint64_t net_encode_hello(const struct peer_hello *hello, struct buf *out)
+{
+    struct peer_hello *copy = mem_dup(hello, sizeof *hello);
+    struct peer_msg msg = {.type = PEER_HELLO, .hello = copy};
+
+    out->size = 0;
+    peer_encode(&msg, out);
+    mem_free(copy);
+    uint64_t hash = hash64(0, out->data, out->size);
+    return hash ? hash : 1;
+}
+
+enum said_news net_said(struct net *n, struct said *s, const struct peer_hello *hello)
+{
+    mono_ms now = mono_now_ms();
+    uint64_t was = s->hash;
+
+    if (now - s->since >= 1000) {
+        s->since = now;
+        s->within = 0;
+    }
+    if (++s->within > NET_HELLOS_MAX) {
+        return SAID_TOO_OFTEN;
+    }
+    s->hash = net_encode_hello(hello, &n->scratch);
+    return s->hash == was ? SAID_AGAIN : SAID_NEW;
 }
 
 void net_log_peer(struct net *n, const char *message, raft_id id, const struct conn *c, int code,
@@ -129,7 +159,10 @@ void net_close(struct net *n)
     resolver_free(n->resolver);
     listener_free(n->listener);
     (void)event_del(&n->reports);
-    buf_done(&n->hello);
+    for (int i = 0; i < NET_STANDINGS; i++) {
+        buf_done(&n->hellos[i].frame);
+    }
+    buf_done(&n->scratch);
     mem_free(n->trouble);
     mem_free(n);
 }
@@ -145,7 +178,7 @@ void net_reap(struct net *n)
     while (!SLIST_EMPTY(&n->dead_inbound)) {
         struct inbound *in = SLIST_FIRST(&n->dead_inbound);
         SLIST_REMOVE_HEAD(&n->dead_inbound, dead);
-        mem_free(in);
+        inbound_free(in);
     }
 }
 
@@ -162,49 +195,62 @@ static void net_start(struct net *n)
     }
 }
 
-static void net_hello_changed(struct net *n)
+/* One that becomes one of ours may end others, so the lists are no guide; what is over is not freed
+ * before net_reap(). */
+static void net_review(struct net *n)
 {
-    struct link *l;
+    struct inbound *all[NET_STRANGERS_MAX + NET_ACCEPTED_MAX];
     struct inbound *in;
-    struct inbound *next;
+    uint32_t count = 0;
 
-    TAILQ_FOREACH (l, &n->links, entry) {
-        link_send_hello(l);
+    rd_assert(n->strangers_count + n->accepted_count <= sizeof all / sizeof all[0]);
+    TAILQ_FOREACH (in, &n->accepted, entry) {
+        all[count++] = in;
     }
-    for (in = TAILQ_FIRST(&n->accepted); in; in = next) {
-        next = TAILQ_NEXT(in, entry); /* it may close */
-        inbound_send_hello(in);
+    TAILQ_FOREACH (in, &n->strangers, entry) {
+        all[count++] = in;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (all[i]->conn) {
+            inbound_review(all[i]);
+        }
     }
 }
 
-/* Encode a message we have as const: the union holds plain pointers, the encoder only reads. */
-static void net_encode_hello(const struct peer_hello *hello, struct buf *out)
+static void net_set_hello_of(struct net *n, enum node_standing standing,
+                             const struct peer_hello *hello)
 {
-    struct peer_hello *copy = mem_dup(hello, sizeof *hello);
-    struct peer_msg msg = {.type = PEER_HELLO, .hello = copy};
+    struct net_hello *h = &n->hellos[standing];
 
-    peer_encode(&msg, out);
-    mem_free(copy);
+    h->hash = net_encode_hello(hello, &h->frame);
+    rd_assert(h->frame.size <= FRAME_HELLO_MAX);
 }
 
 void net_set_hello(struct net *n, const struct peer_hello *hello)
 {
-    struct buf encoded = BUF_INIT;
-    bool first = n->hello.size == 0;
+    struct peer_hello less = *hello;
+    uint64_t was = n->hellos[NODE_MEMBER].hash;
+    struct link *l;
 
-    net_encode_hello(hello, &encoded);
-    rd_assert(encoded.size <= FRAME_HELLO_MAX);
-    if (encoded.size == n->hello.size && memcmp(encoded.data, n->hello.data, encoded.size) == 0) {
-        buf_done(&encoded);
+    n->empty = hello->empty;
+    net_set_hello_of(n, NODE_MEMBER, hello);
+    less.cluster = (struct uuid){{0}};
+    less.bindings_count = 0;
+    net_set_hello_of(n, NODE_FAMILIAR, &less);
+    less.cluster_name[0] = 0;
+    less.member_list[0] = 0;
+    less.uri[0] = 0; /* it may hold a password */
+    net_set_hello_of(n, NODE_STRANGER, &less);
+    if (was == 0) {
+        net_start(n);
         return;
     }
-    buf_done(&n->hello);
-    n->hello = encoded;
-    if (first) {
-        net_start(n);
-    } else {
-        net_hello_changed(n);
+    if (was != n->hellos[NODE_MEMBER].hash) {
+        TAILQ_FOREACH (l, &n->links, entry) {
+            link_send_hello(l);
+        }
     }
+    net_review(n);
 }
 
 static bool net_is_wanted(const struct link *l, const struct node_target *targets, uint32_t count)
@@ -233,7 +279,7 @@ void net_set_targets(struct net *n, const struct node_target *targets, uint32_t 
     for (uint32_t i = 0; i < count; i++) {
         if (!net_link(n, targets[i].id)) {
             l = link_new(n, &targets[i]);
-            if (n->hello.size) {
+            if (n->hellos[NODE_MEMBER].hash) {
                 link_dial(l);
             }
         }

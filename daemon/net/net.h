@@ -3,12 +3,13 @@
  * Each node keeps one dialled connection to every target and sends only on it; what it receives
  * comes in on connections the others dialled. So there is no tie to break, and each side's back-off
  * is its own. Who dials says hello first; the answer is a hello, which tells that ours is accepted,
- * or a refusal with its reason. A stranger who says nothing hears nothing.
+ * or a refusal with its reason. A stranger who says nothing hears nothing; one with a hello that
+ * fits hears who we are, but nothing of the cluster, and no message of it reaches the node.
  *
  * Threads:   loop thread only.
- * Limits:    64 inbound connections without an accepted hello, hello <= 4 KiB within 3 s, frames
- *            <= 8 MiB, bounded send queue per peer (what does not fit is dropped: Raft sends it
- *            again).
+ * Limits:    64 inbound strangers, the oldest gives way; 3 s to say hello, 30 s to become one of
+ *            ours; hello <= 4 KiB, and 100 within a second; frames <= 8 MiB from members; bounded
+ *            send queue per peer (what does not fit is dropped: Raft sends it again).
  * Callbacks: run inside the event loop; they queue and return. They never call net_close(). */
 #ifndef RAFTD_NET_NET_H
 #define RAFTD_NET_NET_H
@@ -24,8 +25,11 @@ struct net_ops {
     void *arg;
     /* May we talk to this node? As node_hello_check(). */
     int (*check)(void *arg, const struct peer_hello *hello, char why[PEER_WHY_SIZE]);
-    /* An accepted hello: from a new connection (either direction) or changed on an old one.
-     * Borrowed. */
+    /* What is who says this, and passed check, to us? As node_hello_standing(). Asked again when
+     * our hello changes. */
+    enum node_standing (*standing)(void *arg, const struct peer_hello *hello);
+    /* An accepted hello: from a new connection (either direction) or changed on an old one. Not
+     * of those who dial us and are strangers. Borrowed. */
     void (*hello)(void *arg, const struct peer_hello *hello);
     /* One message; what it owns is moved. */
     void (*message)(void *arg, raft_id from, struct peer_msg *msg);
@@ -51,8 +55,8 @@ int net_open(struct event_base *base, const struct net_config *config, const str
              struct net **out);
 void net_close(struct net *n);
 
-/* Our own hello; sent on every live connection at once when it differs from the last. Copied.
- * Nobody is let in and nobody is dialled before the first one. */
+/* Our own hello; sent on every live connection at once when it differs from the last. Who is not a
+ * member hears less of it. Call it also when what we know of the others changed. Copied. Nobody is let in and nobody is dialled before the first one. */
 void net_set_hello(struct net *n, const struct peer_hello *hello);
 
 /* Keep links to exactly these. Copied. */

@@ -121,7 +121,9 @@ static int check_cluster(const struct node *n, const struct peer_hello *hello, c
     if (both && !uuid_equal(&view.cluster, &hello->cluster) && view.last > 0 && !hello->empty) {
         uuid_text(&view.cluster, ours);
         uuid_text(&hello->cluster, theirs);
-        (void)snprintf(why, PEER_WHY_SIZE, "cluster id is %s here, %s there", ours, theirs);
+        /* The sentence is told to who may be a stranger: enough to compare, not enough to pass. */
+        (void)snprintf(why, PEER_WHY_SIZE, "cluster id is %.8s... here, %.8s... there", ours,
+                       theirs);
         return -RD_EWRONG_CLUSTER;
     }
     return 0;
@@ -149,6 +151,31 @@ int node_hello_check(const struct node *n, const struct peer_hello *hello, char 
     return rc ? rc : check_stores(n, hello, why);
 }
 
+static bool is_founder(const struct node *n, raft_id id)
+{
+    for (uint32_t i = 0; i < n->config.founders_count; i++) {
+        if (n->config.founders[i].id == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum node_standing node_hello_standing(const struct node *n, const struct peer_hello *hello)
+{
+    const struct raft_membership *m = raft_membership(n->raft);
+    const struct uuid *ours = bound_store(hello, n->config.raft.id);
+    struct raft_view view;
+
+    raft_view_get(n->raft, &view);
+    if (uuid_is_set(&view.cluster) && uuid_equal(&view.cluster, &hello->cluster) &&
+        !membership_tombstone(m, hello->id)) {
+        return NODE_MEMBER;
+    }
+    bool names_us = m->members_count == 0 && ours && uuid_equal(ours, &n->config.raft.store);
+    return names_us || is_founder(n, hello->id) ? NODE_FAMILIAR : NODE_STRANGER;
+}
+
 /* ---- What others told us ---- */
 
 struct node_peer *hello_peer(const struct node *n, raft_id id)
@@ -163,15 +190,7 @@ struct node_peer *hello_peer(const struct node *n, raft_id id)
 
 static bool is_wanted(const struct node *n, raft_id id)
 {
-    if (membership_find(raft_membership(n->raft), id)) {
-        return true;
-    }
-    for (uint32_t i = 0; i < n->config.founders_count; i++) {
-        if (n->config.founders[i].id == id) {
-            return true;
-        }
-    }
-    return false;
+    return membership_find(raft_membership(n->raft), id) || is_founder(n, id);
 }
 
 /* Room for one more: strangers make room for those we know, and are never more than a few. */
@@ -209,6 +228,13 @@ void hello_update_lease_base(struct node *n)
     raft_set_lease_base(n->raft, shortest);
 }
 
+/* A member answers us without its cluster until we show that we know it. What it told us of the
+ * cluster when it dialled us stays true. */
+static bool tells_less(const struct peer_hello *hello, const struct peer_hello *known)
+{
+    return !uuid_is_set(&hello->cluster) && uuid_is_set(&known->cluster);
+}
+
 void node_hello(struct node *n, const struct peer_hello *hello)
 {
     struct node_peer *peer = hello_peer(n, hello->id);
@@ -220,7 +246,9 @@ void node_hello(struct node *n, const struct peer_hello *hello)
     if (peer) {
         bool same = peer->hello.id == hello->id && peer->hello.incarnation == hello->incarnation;
         peer->up = peer->up && same;
-        peer->hello = *hello;
+        if (!same || !tells_less(hello, &peer->hello)) {
+            peer->hello = *hello;
+        }
         hello_update_lease_base(n);
     }
 }

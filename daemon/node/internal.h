@@ -57,6 +57,7 @@ struct node_refusal { /* who would not talk to us */
 struct node_peer { /* what a hello told us */
     struct peer_hello hello;
     bool up;
+    mono_ms heard; /* its last Raft message; 0: none */
 };
 
 struct node_sends {
@@ -95,6 +96,7 @@ struct node {
     raft_term dispatch_term;
     uint64_t open_bytes; /* proposed by us in open_term and not applied yet */
     raft_term open_term;
+    uint64_t log_used, log_limit; /* see node_set_log_use() */
     struct buf scratch;
 
     /* Reads */
@@ -168,6 +170,11 @@ void refusals_free(struct node *n);
 void formation_init(struct node *n);
 void formation_turn(struct node *n);
 void formation_reason(const struct node *n, char *text, size_t size);
+
+/* reach.c */
+void reach_heard(struct node *n, raft_id from);
+/* Answer a request that nobody took: no_quorum or no_leader, with the numbers. */
+void reach_refuse(struct node *n, uint64_t token, const char *consequence);
 
 /* hello.c */
 struct node_peer *hello_peer(const struct node *n, raft_id id);

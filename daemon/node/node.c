@@ -228,6 +228,7 @@ void node_message(struct node *n, raft_id from, struct peer_msg *msg)
     switch (msg->type) {
     case PEER_RAFT:
         if (msg->raft.from == from) {
+            reach_heard(n, from);
             node_step(n, &(struct raft_event){.type = RAFT_EV_MESSAGE, .message = &msg->raft});
         }
         break;

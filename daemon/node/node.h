@@ -18,6 +18,8 @@
 
 struct node;
 
+enum { NODE_LOG_FULL_PERCENT = 90 }; /* of the log's room: beyond it writes are refused */
+
 struct node_config {
     struct raft_config raft;
     uint64_t incarnation;     /* of this process, from the store */
@@ -98,6 +100,16 @@ void node_message(struct node *n, raft_id from, struct peer_msg *msg);
 /* May we talk to who says this? 0, or the negative code and one sentence for both sides' logs. No
  * effect. */
 int node_hello_check(const struct node *n, const struct peer_hello *hello, char why[PEER_WHY_SIZE]);
+/* What the sender of a hello that passed node_hello_check() is to us. What proves a member is the
+ * cluster id: it is random and told to members only, while ids and stores are no secrets. */
+enum node_standing {
+    NODE_STRANGER, /* is told nothing of the cluster */
+    NODE_FAMILIAR, /* on our founding list, or, while we have no membership, counts us among its
+                      members: hears our list, not the cluster */
+    NODE_MEMBER,   /* shows our cluster id, and was not removed; possibly one our log does not
+                      know yet */
+};
+enum node_standing node_hello_standing(const struct node *n, const struct peer_hello *hello);
 /* A hello that passed node_hello_check(), from a new link or changed on an old one. Borrowed. */
 void node_hello(struct node *n, const struct peer_hello *hello);
 /* Our own link to this peer, over which we send, is up (after its hello) or down. */
@@ -109,6 +121,10 @@ void node_messages_lost(struct node *n, raft_id peer); /* the link is up, its qu
 void node_refused(struct node *n, raft_id peer, int code, const char *why);
 void node_persisted(struct node *n, uint64_t batch_seq);
 void node_disk(struct node *n, bool stalled);
+/* Bytes the log takes on disk, and may take (storage.map_size; 0: not limited). A leader refuses
+ * writes, its own clients' and forwarded ones, that would fill more than NODE_LOG_FULL_PERCENT of it;
+ * the rest is for what a cluster needs to stay one: terms, votes, no-ops, memberships. */
+void node_set_log_use(struct node *n, uint64_t used, uint64_t limit);
 
 /* A client's write. `txn` (state_txn_encode) is moved. Answered by the deadline at the latest. */
 void node_write(struct node *n, uint64_t token, struct blob *txn, mono_ms deadline);
@@ -172,6 +188,10 @@ struct node_public { /* what an application beside raftd wants to know */
     char reason[NODE_REASON_SIZE]; /* why the state is not a healthy one; "" when it is */
 };
 void node_public_get(const struct node *n, mono_ms now, struct node_public *out);
+
+/* Voters this node can reach, itself included: a leader counts who answers it; others count links, and without a
+ * leader only those who answered lately. */
+uint32_t node_voters_reachable(const struct node *n, mono_ms now);
 
 /* Wanting numbers: requests open, batches in flight and so on, for status and tests. */
 struct node_stats {

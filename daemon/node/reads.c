@@ -77,11 +77,13 @@ void reads_serve(struct node *n)
             continue;
         }
         if (n->now >= s->deadline) {
-            bool led = node_known_leader(n, n->now) != 0;
-            struct node_answer *a =
-                node_answer_add(n, s->token, led ? -RD_ETIMEOUT : -RD_ENO_LEADER);
-            (void)snprintf(a->message, sizeof a->message, "no %s by the deadline",
-                           led ? "answer from the leader" : "leader");
+            if (node_known_leader(n, n->now) == 0) {
+                reach_refuse(n, s->token, "nothing was read; --stale reads this node's own state");
+            } else {
+                struct node_answer *a = node_answer_add(n, s->token, -RD_ETIMEOUT);
+                (void)snprintf(a->message, sizeof a->message,
+                               "no answer from the leader by the deadline");
+            }
             continue;
         }
         mono_ms alarm = s->retry_at < s->deadline ? s->retry_at : s->deadline;

@@ -19,6 +19,9 @@ void node_refused(struct node *n, raft_id peer, int code, const char *why)
 {
     struct node_refusal *r = find(n, peer);
 
+    if (r && r->code == code) {
+        return; /* both sides say it in their words, in turn: who reads it wants one text */
+    }
     if (!n->refusals) {
         n->refusals = mem_zalloc(NODE_REFUSALS_MAX * sizeof *n->refusals);
     }

@@ -65,7 +65,7 @@ static void silence_reason(const struct raft_view *view, mono_ms now, char *text
         (void)snprintf(text, size, "electing: no leader heard for %" PRIu64 " ms",
                        now - view->leader_contact);
     } else {
-        (void)snprintf(text, size, "electing: no leader heard since the start");
+        (void)snprintf(text, size, "electing: no leader known");
     }
 }
 

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/units.h"
 #include "node/internal.h"
 
 void writes_init(struct node *n)
@@ -64,6 +65,25 @@ static struct request_id request_id_of(const struct node *n, uint64_t seq)
 
 /* ---- The leader's side ---- */
 
+void node_set_log_use(struct node *n, uint64_t used, uint64_t limit)
+{
+    rd_assert(limit == 0 || limit >= 100); /* percents are told */
+    n->log_used = used;
+    n->log_limit = limit;
+}
+
+/* What the log would take with one more entry: what is on disk, what is on its way there (counted a
+ * little too long, until it is applied), and the entry. */
+static uint64_t log_use_with(const struct node *n, size_t size)
+{
+    return n->log_used + n->open_bytes + size;
+}
+
+static bool log_is_full(const struct node *n, size_t size)
+{
+    return n->log_limit > 0 && log_use_with(n, size) > n->log_limit / 100 * NODE_LOG_FULL_PERCENT;
+}
+
 static int propose(struct node *n, const struct request_id *id, const struct blob *txn,
                    raft_term term)
 {
@@ -73,6 +93,9 @@ static int propose(struct node *n, const struct request_id *id, const struct blo
     }
     if (n->open_bytes > NODE_OPEN_BYTES_MAX) {
         return -RD_ENOT_READY;
+    }
+    if (log_is_full(n, txn->size)) {
+        return -RD_ENO_SPACE;
     }
     struct state_command command = {.request = *id,
                                     .time_ms = n->wall_ms,
@@ -112,6 +135,7 @@ void writes_on_forward(struct node *n, raft_id from, struct peer_forward *f)
         if (result.code == 0) {
             return; /* answered when applied */
         }
+        result.actual = result.code == -RD_ENO_SPACE ? log_use_with(n, f->txn->size) : 0;
     }
     reply_to(n, from, &f->request, &result);
 }
@@ -125,6 +149,41 @@ static bool leader_is_reachable(const struct node *n, const struct raft_view *vi
     const struct node_peer *peer = hello_peer(n, view->leader);
 
     return view->state == RAFT_LEADER || (view->leader && peer && peer->up);
+}
+
+static void refuse(struct node *n, uint64_t token, int code, const char *message)
+{
+    struct node_answer *a = node_answer_add(n, token, code);
+
+    (void)snprintf(a->message, sizeof a->message, "%s", message);
+}
+
+/* Our own log has no room for this write. */
+static void refuse_here(struct node *n, struct node_write_slot *w)
+{
+    struct node_answer *a = node_answer_add(n, w->token, -RD_ENO_SPACE);
+    uint64_t percent = n->log_limit / 100;
+    char limit[32];
+
+    units_size_text(n->log_limit, limit, sizeof limit);
+    (void)snprintf(a->message, sizeof a->message,
+                   "the log fills %" PRIu64 "%% of storage.map_size (%s), with this write %" PRIu64
+                   "%%, and at most %d%% are for writes: raise it",
+                   n->log_used / percent, limit, log_use_with(n, w->txn->size) / percent,
+                   NODE_LOG_FULL_PERCENT);
+    close_slot(n, w);
+}
+
+/* The leader's log has no room for this write. */
+static void refuse_there(struct node *n, struct node_write_slot *w, raft_id leader, uint64_t bytes)
+{
+    struct node_answer *a = node_answer_add(n, w->token, -RD_ENO_SPACE);
+
+    (void)snprintf(a->message, sizeof a->message,
+                   "node %" PRIu32 " leads and its log with this write, %" PRIu64
+                   " bytes, fills more than %d%% of storage.map_size: raise it there",
+                   leader, bytes, NODE_LOG_FULL_PERCENT);
+    close_slot(n, w);
 }
 
 static void hand_over(struct node *n, struct node_write_slot *w, const struct raft_view *view)
@@ -142,7 +201,9 @@ static void hand_over(struct node *n, struct node_write_slot *w, const struct ra
         int code = propose(n, &id, w->txn, view->term);
         w->sent_to = code ? 0 : view->leader;
         w->handed += code == 0;
-        if (code) {
+        if (code == -RD_ENO_SPACE && w->handed == 0) {
+            refuse_here(n, w);
+        } else if (code) {
             w->resend_at = n->now + n->config.raft.heartbeat_ms;
             alarm_by(n, w->resend_at);
         }
@@ -153,13 +214,6 @@ static void hand_over(struct node *n, struct node_write_slot *w, const struct ra
     alarm_by(n, w->resend_at);
     *node_send_new(n, view->leader) = (struct peer_msg){
         .type = PEER_FORWARD, .forward = {.request = id, .txn = blob_ref(w->txn)}};
-}
-
-static void refuse(struct node *n, uint64_t token, int code, const char *message)
-{
-    struct node_answer *a = node_answer_add(n, token, code);
-
-    (void)snprintf(a->message, sizeof a->message, "%s", message);
 }
 
 /* The span from the oldest open write is what the state can remember; the bytes are ours to bound.
@@ -224,6 +278,14 @@ static void complete(struct node *n, uint64_t seq, const struct state_result *re
     close_slot(n, w);
 }
 
+/* Does this reply say that the attempt surely came to nothing? What the state refused stands in the
+ * log, and has an index. */
+static bool is_refused(const struct state_result *result)
+{
+    return result->code == -RD_ENOT_LEADER || result->code == -RD_ENOT_READY ||
+           (result->code == -RD_ENO_SPACE && result->index == 0);
+}
+
 void writes_on_reply(struct node *n, raft_id from, const struct peer_forward_reply *reply)
 {
     struct node_write_slot *w = find_open(n, reply->seq);
@@ -231,12 +293,15 @@ void writes_on_reply(struct node *n, raft_id from, const struct peer_forward_rep
     if (reply->incarnation != n->config.incarnation || !w) {
         return;
     }
-    if (reply->result.code != -RD_ENOT_LEADER && reply->result.code != -RD_ENOT_READY) {
+    if (!is_refused(&reply->result)) {
         complete(n, reply->seq, &reply->result);
         return;
     }
-    /* This attempt surely came to nothing; another may be on its way. */
-    w->handed -= w->handed > 0;
+    w->handed -= w->handed > 0; /* another attempt may be on its way */
+    if (reply->result.code == -RD_ENO_SPACE && w->handed == 0) {
+        refuse_there(n, w, from, reply->result.actual);
+        return;
+    }
     if (w->sent_to == from) {
         w->sent_to = 0;
         w->resend_at = n->now + n->config.raft.heartbeat_ms;
@@ -297,9 +362,12 @@ static void expire(struct node *n, struct node_write_slot *w)
     bool handed = w->handed > 0;
 
     close_slot(n, w);
-    refuse(n, token, handed ? -RD_EUNKNOWN_OUTCOME : -RD_ENO_LEADER,
-           handed ? "no answer by the deadline: the write may still be applied"
-                  : "no leader by the deadline: the write was not applied");
+    if (handed) {
+        refuse(n, token, -RD_EUNKNOWN_OUTCOME,
+               "no answer by the deadline: the write may still be applied");
+    } else {
+        reach_refuse(n, token, "the write was not applied");
+    }
 }
 
 /* Has this write to be handed to the leader now? It waits when it stands in our own log, while a

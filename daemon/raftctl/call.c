@@ -44,26 +44,6 @@ int command_refused(const struct command *command, const struct admin_reply *rep
     return reply->code;
 }
 
-/* Several pages are one answer: the first one's object with all the keys and values. */
-static int add_page(json_t **pages, const struct admin_reply *reply)
-{
-    json_t *page = reply->json ? json_loadb((const char *)reply->json->data, reply->json->size,
-                                            JSON_ALLOW_NUL, NULL)
-                               : NULL;
-
-    if (!json_is_object(page)) {
-        json_decref(page);
-        return -RD_EPROTOCOL;
-    }
-    if (!*pages) {
-        *pages = page;
-        return 0;
-    }
-    (void)json_array_extend(json_object_get(*pages, "kvs"), json_object_get(page, "kvs"));
-    json_decref(page);
-    return 0;
-}
-
 static int unreadable(const struct ctl *ctl, struct ctl_error *e)
 {
     return ctl_fail(e, -RD_EDAEMON,
@@ -71,39 +51,49 @@ static int unreadable(const struct ctl *ctl, struct ctl_error *e)
                     ctl->socket);
 }
 
-/* Take the replies to one request. */
-static int gather(struct ctl *ctl, const struct command *command, uint64_t id, uint64_t deadline,
-                  struct buf *out, struct ctl_error *e)
+/* The reply to the one request that is open. */
+static int take_reply(struct ctl *ctl, const struct command *command,
+                      const struct admin_reply *reply, struct buf *out, struct ctl_error *e)
 {
-    json_t *pages = NULL;
-    int code;
+    if (client_is_refusal(reply)) {
+        /* About the connection, which ends with it: the request was not looked at. */
+        drop_client(ctl);
+    }
+    if (reply->code) {
+        return command_refused(command, reply, e);
+    }
+    if (reply->more) {
+        drop_client(ctl);
+        return ctl_fail(e, -RD_EDAEMON,
+                        "raftd at %s answered %s with the first of several replies: is it of the "
+                        "same version?",
+                        ctl->socket, command->name);
+    }
+    if (reply->json) {
+        buf_put(out, reply->json->data, reply->json->size);
+    }
+    return 0;
+}
 
+/* Wait for the reply to one request. */
+static int await_reply(struct ctl *ctl, const struct command *command, uint64_t id,
+                       uint64_t deadline, struct buf *out, struct ctl_error *e)
+{
     for (;;) {
         struct admin_reply reply;
-        code = client_receive(ctl->client, deadline, &reply, e);
+        int code = client_receive(ctl->client, deadline, &reply, e);
         if (code) {
-            code = answer_missing(ctl, command, code, e);
-            break;
+            return answer_missing(ctl, command, code, e);
         }
-        bool ours = reply.id == id; /* else a late answer to a request given up */
-        bool more = ours && reply.more;
-        if (ours && reply.code) {
-            code = command_refused(command, &reply, e);
-        } else if (ours && (more || pages)) {
-            code = add_page(&pages, &reply) ? unreadable(ctl, e) : 0;
-        } else if (ours && reply.json) {
-            buf_put(out, reply.json->data, reply.json->size);
+        bool ours = reply.id == id || client_is_refusal(&reply);
+        if (ours) {
+            code = take_reply(ctl, command, &reply, out, e);
         }
         admin_reply_done(&reply);
-        if (ours && (code || !more)) {
-            break;
-        }
+        if (ours) {
+            return code;
+        } /* else a late answer to a request given up */
     }
-    if (code == 0 && pages) {
-        ctl_put_json(pages, out);
-    }
-    json_decref(pages);
-    return code;
 }
 
 static int converse(struct ctl *ctl, const struct invocation *inv, uint64_t timeout_ms,
@@ -122,7 +112,7 @@ static int converse(struct ctl *ctl, const struct invocation *inv, uint64_t time
         drop_client(ctl);
         return code;
     }
-    return gather(ctl, inv->command, req->id, deadline, out, e);
+    return await_reply(ctl, inv->command, req->id, deadline, out, e);
 }
 
 static int judge(const struct ctl *ctl, const struct invocation *inv, const struct buf *answer,

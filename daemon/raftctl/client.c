@@ -176,14 +176,9 @@ static int send_all(struct client *c, uint64_t deadline, struct ctl_error *e)
     return 0;
 }
 
-int client_send(struct client *c, struct admin_request *req, uint64_t deadline, struct ctl_error *e)
+bool client_is_refusal(const struct admin_reply *reply)
 {
-    req->id = c->next_id++;
-    int code = admin_request_encode(req, &c->out);
-    if (code) {
-        return ctl_fail(e, code, "the request cannot be sent: %s", err_text(code));
-    }
-    return send_all(c, deadline, e);
+    return reply->id == 0 && reply->code;
 }
 
 static int read_more(struct client *c, uint64_t deadline, struct ctl_error *e)
@@ -239,4 +234,35 @@ int client_receive(struct client *c, uint64_t deadline, struct admin_reply *out,
             return code;
         }
     }
+}
+
+/* raftd hung up before it had the whole request. It may have said why: take that for the error. */
+static int find_refusal(struct client *c, int lost, struct ctl_error *e)
+{
+    struct ctl_error nothing_more;
+    struct admin_reply reply;
+
+    while (client_receive(c, 0, &reply, &nothing_more) == 0) { /* what has arrived already */
+        const struct blob *m = reply.message;
+        int code = client_is_refusal(&reply) ? reply.code : 0;
+        if (code) {
+            (void)ctl_fail(e, code, "%.*s", m ? (int)m->size : 0, m ? (const char *)m->data : "");
+        }
+        admin_reply_done(&reply);
+        if (code) {
+            return code;
+        }
+    }
+    return lost;
+}
+
+int client_send(struct client *c, struct admin_request *req, uint64_t deadline, struct ctl_error *e)
+{
+    req->id = c->next_id++;
+    int code = admin_request_encode(req, &c->out);
+    if (code) {
+        return ctl_fail(e, code, "the request cannot be sent: %s", err_text(code));
+    }
+    code = send_all(c, deadline, e);
+    return code == -RD_EDAEMON ? find_refusal(c, code, e) : code;
 }

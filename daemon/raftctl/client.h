@@ -19,9 +19,10 @@ struct client;
 int client_open(const char *socket, uint64_t deadline, struct client **out, struct ctl_error *e);
 void client_close(struct client *c); /* NULL is fine */
 
-/* Send a request under a fresh id, left in req->id. 0; -RD_EDAEMON: it was not handed over whole,
- * so it was not executed; -RD_ETIMEOUT likewise, and the stream is broken;
- * -RD_ETOO_LARGE, -RD_EINVALID: not sent (as admin_request_encode()). */
+/* Send a request under a fresh id, 1 or more, left in req->id. 0; -RD_EDAEMON: it was not handed
+ * over whole, so it was not executed; -RD_ETIMEOUT likewise, and the stream is broken;
+ * -RD_ETOO_LARGE, -RD_EINVALID: not sent (as admin_request_encode()); else what raftd refused the
+ * connection with, its own sentence in the error: not executed either, and the stream is over. */
 int client_send(struct client *c, struct admin_request *req, uint64_t deadline,
                 struct ctl_error *e);
 
@@ -29,6 +30,9 @@ int client_send(struct client *c, struct admin_request *req, uint64_t deadline,
  * -RD_EDAEMON: raftd closed the connection or sent what makes no sense. */
 int client_receive(struct client *c, uint64_t deadline, struct admin_reply *out,
                    struct ctl_error *e);
+
+/* Is this reply about the connection instead of a request? raftd closes it then. */
+bool client_is_refusal(const struct admin_reply *reply);
 
 /* From now on client_receive() also ends, with -EPIPE, when nobody reads what is written to `fd`
  * any more: a stream that rarely says something would notice only with its next line. */

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/similar.h"
 #include "raftctl/batch.h"
 #include "raftctl/bench.h"
 #include "raftctl/check.h"
@@ -270,8 +271,8 @@ const struct command command_table[] = {
      .help = "commands from standard input, one per line, one JSON line each",
      .details = "Words are split as in a POSIX shell (quotes and backslash, # comments, no "
                 "expansion). Each line is answered before the next is read, over one connection, "
-                "errors included; it never stops at an error. Exit status 0 when every line was "
-                "answered, 3 when raftd was lost on the way.",
+                "errors included; it never stops at an error. The exit status is 0 when all lines "
+                "were answered, whatever the answers say, and 3 when raftd was lost on the way.",
      .run = batch_run},
     {.name = "log-level",
      .args = "LEVEL",
@@ -337,40 +338,18 @@ const struct command *command_find(const char *name)
 
 /* ---- Near misses ---- */
 
-enum { NAME_MAX_SIZE = 20, SLIPS_MAX = 2 };
-
-/* Levenshtein distance of short words. */
-static uint32_t distance(const char *a, const char *b)
-{
-    uint32_t row[NAME_MAX_SIZE + 1];
-    uint32_t b_size = (uint32_t)strlen(b);
-
-    for (uint32_t j = 0; j <= b_size; j++) {
-        row[j] = j;
-    }
-    for (uint32_t i = 0; a[i]; i++) {
-        uint32_t diagonal = row[0];
-        row[0] = i + 1;
-        for (uint32_t j = 0; j < b_size; j++) {
-            uint32_t best = diagonal + (a[i] != b[j]);
-            diagonal = row[j + 1];
-            best = best < row[j] + 1 ? best : row[j] + 1;
-            row[j + 1] = best < diagonal + 1 ? best : diagonal + 1;
-        }
-    }
-    return row[b_size];
-}
+enum { SLIPS_MAX = 2 };
 
 const char *command_nearest(const char *name)
 {
     const char *nearest = NULL;
     uint32_t least = SLIPS_MAX + 1;
 
-    if (strlen(name) < 3 || strlen(name) > NAME_MAX_SIZE) {
+    if (strlen(name) < 3) {
         return NULL;
     }
     for (uint32_t i = 0; i < command_count; i++) {
-        uint32_t d = distance(name, command_table[i].name);
+        uint32_t d = similar_distance(name, command_table[i].name);
         if (d < least) {
             least = d;
             nearest = command_table[i].name;

@@ -281,23 +281,6 @@ static int want_write(struct load *l, uint32_t i, bool wanted, struct ctl_error 
     return 0;
 }
 
-static int conn_flush(struct load *l, uint32_t i, struct ctl_error *e)
-{
-    struct load_conn *c = &l->conns[i];
-
-    while (c->out.size) {
-        ssize_t n = send(c->fd, c->out.data, c->out.size, MSG_NOSIGNAL);
-        if (n >= 0) {
-            buf_drop(&c->out, (size_t)n);
-        } else if (errno == EAGAIN) {
-            return want_write(l, i, true, e);
-        } else if (errno != EINTR) {
-            return conn_lost(l, e, err_text(-errno));
-        }
-    }
-    return want_write(l, i, false, e);
-}
-
 static int take_replies(struct load *l, struct load_conn *c, uint64_t now_us, struct ctl_error *e)
 {
     size_t done = 0;
@@ -314,8 +297,16 @@ static int take_replies(struct load *l, struct load_conn *c, uint64_t now_us, st
         if (code < 0 || admin_reply_decode(&frame, &reply)) {
             return conn_lost(l, e, "it does not speak this raftctl's protocol");
         }
-        take_reply(l, &reply, now_us);
+        code = 0;
+        if (client_is_refusal(&reply)) {
+            code = command_refused(command_find("bench"), &reply, e);
+        } else {
+            take_reply(l, &reply, now_us);
+        }
         admin_reply_done(&reply);
+        if (code) {
+            return code;
+        }
         done += frame.total;
     }
 }
@@ -334,6 +325,25 @@ static int conn_read(struct load *l, uint32_t i, struct ctl_error *e)
     }
     c->in.size += (size_t)n;
     return take_replies(l, c, mono_now_us(), e);
+}
+
+static int conn_flush(struct load *l, uint32_t i, struct ctl_error *e)
+{
+    struct load_conn *c = &l->conns[i];
+
+    while (c->out.size) {
+        ssize_t n = send(c->fd, c->out.data, c->out.size, MSG_NOSIGNAL);
+        if (n >= 0) {
+            buf_drop(&c->out, (size_t)n);
+        } else if (errno == EAGAIN) {
+            return want_write(l, i, true, e);
+        } else if (errno != EINTR) {
+            int error = errno;
+            int code = conn_read(l, i, e); /* raftd may have said why it hung up */
+            return code ? code : conn_lost(l, e, err_text(-error));
+        }
+    }
+    return want_write(l, i, false, e);
 }
 
 /* ---- The loop ---- */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/stdfd.h"
 #include "raftctl/client.h"
 #include "raftctl/commands.h"
 #include "raftctl/options.h"
@@ -67,6 +68,9 @@ int main(int argc, char **argv)
     struct invocation inv;
     struct ctl_error e;
 
+    if (stdfd_ensure()) {
+        return 1; /* nobody would hear why */
+    }
     json_set_alloc_funcs(mem_alloc, mem_free);
     int code = options_parse(argc > 0 ? (uint32_t)argc - 1 : 0, argv + 1, &inv, &e);
     struct ctl ctl = {

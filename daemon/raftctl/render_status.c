@@ -78,8 +78,8 @@ static const char *outside_text(const char *state)
 static void put_leaderless(const struct health_facts *f, struct buf *out)
 {
     if (f->reachable != NONE && f->need != NONE && f->reachable >= f->need) {
-        buf_printf(out, "NO LEADER: %" PRIu64 " of %" PRIu64 " voters reachable, electing",
-                   f->reachable, f->voters);
+        buf_printf(out, "NO LEADER: %" PRIu64 " of %" PRIu64 " voters reachable", f->reachable,
+                   f->voters);
         put_reason(out, "; ", f->reason);
         return;
     }

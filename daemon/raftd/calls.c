@@ -61,6 +61,27 @@ struct inbox_item *server_inbox_push(struct server *s, enum inbox_kind kind)
     return item;
 }
 
+struct inbox_item *server_inbox_find(struct server *s, enum inbox_kind kind, raft_id from)
+{
+    for (uint32_t i = s->inbox_count; i > 0; i--) {
+        struct inbox_item *item = &s->inbox[i - 1];
+        if (item->kind == kind && item->from == from) {
+            return item;
+        }
+    }
+    return NULL;
+}
+
+/* Give back what a burst took, once the turns need much less. */
+static void inbox_trim(struct server *s, uint32_t used)
+{
+    if (s->inbox_capacity > SERVER_INBOX_KEEP && used < s->inbox_capacity / 4) {
+        mem_free(s->inbox);
+        s->inbox = NULL;
+        s->inbox_capacity = 0;
+    }
+}
+
 static void inbox_give(struct server *s, struct inbox_item *item)
 {
     struct node *n = s->node;
@@ -112,6 +133,7 @@ void server_inbox_feed(struct server *s)
     for (uint32_t i = 0; i < s->inbox_count; i++) {
         inbox_give(s, &s->inbox[i]);
     }
+    inbox_trim(s, s->inbox_count);
     s->inbox_count = 0;
     if (s->inbox_dropped) {
         log_warning("raftd", "more messages from members than one turn takes, dropped the rest",

@@ -16,6 +16,7 @@
 
 enum {
     SERVER_INBOX_MAX = 65536,      /* peer messages beyond it are dropped: Raft sends them again */
+    SERVER_INBOX_KEEP = 4096,      /* a larger inbox is given back when the burst is over */
     SERVER_JSON_KEEP = 256 << 10,  /* a larger reply buffer is given back */
     SERVER_APPEND_BYTES = 1 << 20, /* payload of one AppendEntries */
     SERVER_APPEND_ENTRIES = 1024,  /* entries of one AppendEntries */
@@ -44,7 +45,7 @@ enum inbox_kind {
 
 struct inbox_item {
     enum inbox_kind kind;
-    raft_id from;        /* MESSAGE, LINK_DOWN, REFUSED */
+    raft_id from;        /* MESSAGE, HELLO, LINK_DOWN, REFUSED */
     uint32_t timeout_ms; /* WRITE, READ, PROGRESS, BOOTSTRAP */
     uint64_t token;      /* WRITE .. CANCEL */
     union {
@@ -119,6 +120,7 @@ struct server {
     uint64_t batch_seq; /* last submitted */
     mono_ms batch_since;
     bool stalled;
+    bool log_full; /* has been said */
 
     raft_index targets_index;   /* membership for which the targets were set */
     struct node_public seen;    /* last logged */
@@ -136,6 +138,8 @@ void server_calls_done(struct server *s);
 struct slot *server_slot_find(const struct server *s, uint64_t token); /* NULL: ended */
 void server_slot_close(struct server *s, struct slot *slot);
 struct inbox_item *server_inbox_push(struct server *s, enum inbox_kind kind);
+/* The last item of this kind from this peer that waits; NULL: none. Borrowed until the next push. */
+struct inbox_item *server_inbox_find(struct server *s, enum inbox_kind kind, raft_id from);
 /* Feed the node what gathered. */
 void server_inbox_feed(struct server *s);
 

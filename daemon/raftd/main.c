@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,8 +9,10 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/stdfd.h"
 #include "config/config.h"
 #include "raftd/server.h"
+#include "raftd/stop.h"
 #include "raftd/systemd.h"
 
 static const char help[] =
@@ -52,6 +55,26 @@ static int print_and_end(const char *text)
     return 0;
 }
 
+/* What it names is judged with the configuration; this is about its form. */
+static bool is_assignment(const char *text)
+{
+    const char *equals = strchr(text, '=');
+    const char *dot = strchr(text, '.');
+
+    return equals && dot && dot < equals;
+}
+
+static int add_override(struct options *o, const char *text)
+{
+    if (!is_assignment(text)) {
+        (void)fprintf(stderr, "raftd: -o %s: expected SECTION.KEY=VALUE, such as -o node.id=1\n",
+                      text);
+        return usage_error();
+    }
+    o->overrides[o->source.overrides_count++] = text;
+    return 0;
+}
+
 enum { OPTION_CHECK = 256, OPTION_DUMP, OPTION_VERSION };
 
 static const struct option long_options[] = {
@@ -76,7 +99,9 @@ static int options_parse(int argc, char **argv, struct options *o)
             o->source.path = optarg;
             break;
         case 'o':
-            o->overrides[o->source.overrides_count++] = optarg;
+            if (add_override(o, optarg)) {
+                return -RD_EUSAGE;
+            }
             break;
         case OPTION_CHECK:
             o->check = true;
@@ -132,11 +157,18 @@ static int serve(const struct config *config, const struct server_source *source
 
     log_init(config->log_level, config->log_format);
     raise_descriptor_limit();
+    if (config->http_listen_given) {
+        log_warning("raftd",
+                    "[http] listen is set, but this version has no HTTP interface: nothing "
+                    "listens there",
+                    LOG_STR("listen", config->http_listen[0]));
+    }
     systemd_init(&systemd);
     int code = server_open(config, source, &systemd, &server);
     if (code == 0) {
         code = server_run(server);
     }
+    code = code == -ECANCELED ? 0 : code;
     server_close(server);
     systemd_done(&systemd);
     log_notice("raftd", "stopped", LOG_I64("exit", err_exit_daemon(code)));
@@ -164,8 +196,16 @@ static int run(const struct options *o)
 
 int main(int argc, char **argv)
 {
+    static char name[] = "raftd";
     struct options o = {.source.path = CONFIG_DEFAULT_PATH};
 
+    stop_init();
+    if (stdfd_ensure()) {
+        return RD_EXIT_IO; /* nobody would hear why */
+    }
+    if (argc > 0) {
+        argv[0] = name; /* what getopt's messages begin with */
+    }
     o.overrides = mem_alloc((size_t)argc * sizeof *o.overrides); /* at most one per argument */
     o.source.overrides = o.overrides;
     int code = options_parse(argc, argv, &o);

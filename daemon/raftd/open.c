@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -7,6 +8,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "raftd/internal.h"
+#include "raftd/stop.h"
 
 /* ---- Event callbacks: they queue ---- */
 
@@ -28,6 +30,12 @@ static void timer_cb(evutil_socket_t fd, short what, void *arg)
     s->timer_at = UINT64_MAX; /* the turn that follows looks at every deadline */
 }
 
+static void note_stopping(const struct server *s, int number)
+{
+    systemd_stopping(s->systemd);
+    log_notice("raftd", "stopping", LOG_STR("signal", sigabbrev_np(number)));
+}
+
 static void signal_cb(evutil_socket_t number, short what, void *arg)
 {
     struct server *s = arg;
@@ -37,17 +45,27 @@ static void signal_cb(evutil_socket_t number, short what, void *arg)
         s->reload_wanted = true;
         return;
     }
+    stop_take((int)number);
     if (!s->stop_wanted) {
-        systemd_stopping(s->systemd);
-        log_notice("raftd", "stopping", LOG_STR("signal", sigabbrev_np((int)number)));
+        note_stopping(s, (int)number);
     }
     s->stop_wanted = true;
 }
 
 static void peer_refused_cb(void *arg, raft_id peer, const struct peer_refusal *refusal)
 {
-    struct inbox_item *item = server_inbox_push(arg, INBOX_REFUSED);
+    struct server *s = arg;
+    struct inbox_item *item = server_inbox_find(s, INBOX_REFUSED, peer);
 
+    if (item) {
+        *item->refusal = *refusal;
+        return;
+    }
+    if (s->inbox_count >= SERVER_INBOX_MAX) {
+        s->inbox_dropped++;
+        return;
+    }
+    item = server_inbox_push(s, INBOX_REFUSED);
     item->from = peer;
     item->refusal = mem_dup(refusal, sizeof *refusal);
 }
@@ -67,9 +85,30 @@ static int peer_check_cb(void *arg, const struct peer_hello *hello, char why[PEE
     return code;
 }
 
+static enum node_standing peer_standing_cb(void *arg, const struct peer_hello *hello)
+{
+    const struct server *s = arg;
+
+    return node_hello_standing(s->node, hello);
+}
+
+/* Of one peer only the last hello, and the last refusal, of a turn counts. */
 static void peer_hello_cb(void *arg, const struct peer_hello *hello)
 {
-    server_inbox_push(arg, INBOX_HELLO)->hello = mem_dup(hello, sizeof *hello);
+    struct inbox_item *item = server_inbox_find(arg, INBOX_HELLO, hello->id);
+
+    if (item) {
+        /* One of the two that a peer says, as dialler and in answer, may tell less: node_hello()
+         * keeps what the other told, so it has to survive here, too. */
+        if (item->hello->incarnation != hello->incarnation || uuid_is_set(&hello->cluster) ||
+            !uuid_is_set(&item->hello->cluster)) {
+            *item->hello = *hello;
+        }
+        return;
+    }
+    item = server_inbox_push(arg, INBOX_HELLO);
+    item->from = hello->id;
+    item->hello = mem_dup(hello, sizeof *hello);
 }
 
 static void peer_message_cb(void *arg, raft_id from, struct peer_msg *msg)
@@ -88,7 +127,9 @@ static void peer_message_cb(void *arg, raft_id from, struct peer_msg *msg)
 
 static void peer_down_cb(void *arg, raft_id peer)
 {
-    server_inbox_push(arg, INBOX_LINK_DOWN)->from = peer;
+    if (!server_inbox_find(arg, INBOX_LINK_DOWN, peer)) {
+        server_inbox_push(arg, INBOX_LINK_DOWN)->from = peer;
+    }
 }
 
 /* ---- Start ---- */
@@ -150,7 +191,7 @@ static int entry_cb(void *arg, const struct raft_entry *entry)
 {
     const struct server *s = arg;
 
-    return node_restore_entry(s->node, entry);
+    return stop_signal() ? -ECANCELED : node_restore_entry(s->node, entry);
 }
 
 static void progress_cb(void *arg, raft_index at, raft_index last)
@@ -191,6 +232,7 @@ static int open_data(struct server *s)
     }
     random_bytes(&fresh, sizeof fresh);
     s->now = mono_now_ms();
+    node_set_log_use(s->node, store_log_bytes(s->store), s->config->map_size);
     node_start(s->node, s->now, &fresh);
     return 0;
 }
@@ -208,6 +250,7 @@ static int open_net(struct server *s)
     };
     const struct net_ops ops = {.arg = s,
                                 .check = peer_check_cb,
+                                .standing = peer_standing_cb,
                                 .hello = peer_hello_cb,
                                 .message = peer_message_cb,
                                 .link_down = peer_down_cb,
@@ -290,11 +333,17 @@ int server_open(const struct config *config, const struct server_source *source,
     if (code == 0) {
         code = open_admin(s);
     }
+    if (code == 0) {
+        open_events(s);
+        code = stop_signal() ? -ECANCELED : 0; /* from here on the loop hears signals */
+    }
+    if (code == -ECANCELED) {
+        note_stopping(s, stop_signal());
+    }
     if (code) {
         server_close(s);
         return code;
     }
-    open_events(s);
     server_introduce(s);
     log_started(s);
     systemd_ready(s->systemd);
@@ -304,13 +353,19 @@ int server_open(const struct config *config, const struct server_source *source,
 
 /* ---- Stop ---- */
 
-static void close_events(struct server *s)
+/* Their place is taken by the handlers that were there before: from now on a signal does not wait
+ * for the loop. */
+static void close_signals(struct server *s)
 {
     for (size_t i = 0; i < sizeof s->signals / sizeof s->signals[0]; i++) {
         if (s->signals[i]) {
             event_free(s->signals[i]);
         }
     }
+}
+
+static void close_events(struct server *s)
+{
     if (s->store_event) {
         event_free(s->store_event);
     }
@@ -324,6 +379,7 @@ void server_close(struct server *s)
     if (!s) {
         return;
     }
+    close_signals(s);
     if (s->admin) {
         server_calls_stop(s);
         admin_flush(s->admin);

@@ -7,6 +7,23 @@
 
 /* ---- The turn ---- */
 
+/* A leader refuses writes when its log is nearly full: every node says so before it is met. */
+static void watch_log(struct server *s)
+{
+    uint64_t used = store_log_bytes(s->store);
+    uint64_t limit = s->config->map_size;
+    bool full = used > limit / 100 * NODE_LOG_FULL_PERCENT;
+
+    node_set_log_use(s->node, used, limit);
+    if (full && !s->log_full) {
+        log_warning("raftd", "the log fills storage.map_size: a leader refuses writes",
+                    LOG_U64("percent", used / (limit / 100)), LOG_U64("log_bytes", used),
+                    LOG_U64("map_size", limit),
+                    LOG_STR("do", "raise storage.map_size on every node, one after the other"));
+    }
+    s->log_full = full;
+}
+
 static int take_completion(struct server *s)
 {
     uint64_t seq = 0;
@@ -24,6 +41,7 @@ static int take_completion(struct server *s)
         return 0;
     }
     s->batch_in_flight = false;
+    watch_log(s);
     node_persisted(s->node, seq);
     if (s->stalled) {
         s->stalled = false;

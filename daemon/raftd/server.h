@@ -16,7 +16,8 @@ struct server_source { /* where the configuration came from, to read it again */
 };
 
 /* Everything up to "ready": store, log, sockets. `config`, `source` and `systemd` stay the
- * caller's and outlive the server. 0, or a negative code after at least one log line. */
+ * caller's and outlive the server. 0, or a negative code after at least one log line; -ECANCELED:
+ * told to stop meanwhile (stop.h). */
 int server_open(const struct config *config, const struct server_source *source,
                 struct systemd *systemd, struct server **out);
 

@@ -98,21 +98,6 @@ void server_view_members(const struct server *s, const struct raft_membership *m
     }
 }
 
-/* A leader counts who answers it; everybody else only knows to whom it has links. */
-static uint32_t view_reachable(const struct server *s, const struct raft_view *view,
-                               const struct report_members *members)
-{
-    uint32_t reachable = 0;
-
-    if (view->state == RAFT_LEADER) {
-        return raft_voters_reachable(node_raft(s->node), s->now);
-    }
-    for (uint32_t i = 0; i < members->count; i++) {
-        reachable += members->rows[i].role == RAFT_VOTER && members->rows[i].connected;
-    }
-    return reachable;
-}
-
 /* ---- The process ---- */
 
 static uint64_t resident_bytes(void)
@@ -180,7 +165,7 @@ static void view_raft(const struct server *s, struct report_status *out)
     out->voters = membership_voters(membership);
     out->need = membership_quorum(membership);
     server_view_members(s, membership, &out->members);
-    out->reachable = view_reachable(s, &view, &out->members);
+    out->reachable = node_voters_reachable(s->node, s->now);
 }
 
 void server_view_status(const struct server *s, struct report_status *out)

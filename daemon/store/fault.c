@@ -10,8 +10,10 @@
 #include "base/err.h"
 #include "base/log.h"
 
+#define FREE_UNKNOWN UINT64_MAX
 #define FULL_BELOW_BYTES (UINT64_C(1) << 20) /* less than this is "nothing left" */
 
+/* Of a system call while the store is opened. */
 static int code_of_errno(int error, uint64_t free_bytes)
 {
     switch (error) {
@@ -53,13 +55,21 @@ int store_fault_code(int rc, uint64_t free_bytes)
     }
 }
 
-/* What this process could still write; UINT64_MAX when the file system does not say. */
+int store_fault_code_running(int rc, uint64_t free_bytes)
+{
+    int code = store_fault_code(rc, free_bytes);
+
+    /* It was configured well enough to open: what became of it since is the disk's doing. */
+    return code == -RD_ECONFIG ? -RD_EDISK : code;
+}
+
+/* What this process could still write; FREE_UNKNOWN when the file system does not say. */
 static uint64_t free_bytes_at(const char *path)
 {
     struct statvfs fs;
 
     if (statvfs(path, &fs) != 0) {
-        return UINT64_MAX;
+        return FREE_UNKNOWN;
     }
     return (uint64_t)fs.f_frsize * (geteuid() == 0 ? fs.f_bfree : fs.f_bavail);
 }
@@ -70,14 +80,27 @@ static const char *advice(int code)
     case RD_EDISK_FULL:
         return "free space on this file system, then start raftd again";
     case RD_EMAP_FULL:
-        return "raise map_size in [storage], then start raftd again";
+        return "raise storage.map_size, then start raftd again";
     case RD_ECORRUPT:
         return "check the disk; give the cluster a fresh member instead of this one "
                "(raftctl replace-server)";
     case RD_ECONFIG:
-        return "check data_dir and map_size in [storage], and who may use the directory";
+        return "check data_dir in [node], map_size in [storage], and who may use the directory";
     default:
         return "check the disk and the kernel log";
+    }
+}
+
+static void report(const char *what, const char *path, int rc, uint64_t free_bytes, int code)
+{
+    const char *cause = mdb_strerror(rc);
+
+    if (free_bytes == FREE_UNKNOWN) {
+        log_error("store", what, LOG_STR("path", path), LOG_STR("cause", cause), LOG_ERR(code),
+                  LOG_STR("do", advice(code)));
+    } else {
+        log_error("store", what, LOG_STR("path", path), LOG_STR("cause", cause),
+                  LOG_U64("free_bytes", free_bytes), LOG_ERR(code), LOG_STR("do", advice(code)));
     }
 }
 
@@ -86,8 +109,16 @@ int store_fault_report(const char *what, const char *path, int rc)
     uint64_t free_bytes = free_bytes_at(path);
     int code = store_fault_code(rc, free_bytes);
 
-    log_error("store", what, LOG_STR("path", path), LOG_STR("cause", mdb_strerror(rc)),
-              LOG_U64("free_bytes", free_bytes), LOG_ERR(code), LOG_STR("do", advice(code)));
+    report(what, path, rc, free_bytes, code);
+    return code;
+}
+
+int store_fault_report_running(const char *what, const char *path, int rc)
+{
+    uint64_t free_bytes = free_bytes_at(path);
+    int code = store_fault_code_running(rc, free_bytes);
+
+    report(what, path, rc, free_bytes, code);
     return code;
 }
 
@@ -124,5 +155,5 @@ void store_fault_guard(const char *data_dir)
 
 _Noreturn void store_fault_die(const char *what, const char *path, int rc)
 {
-    _exit(err_exit_daemon(store_fault_report(what, path, rc)));
+    _exit(err_exit_daemon(store_fault_report_running(what, path, rc)));
 }

@@ -6,14 +6,18 @@
 
 #include <stdint.h>
 
-/* The negative RD_E... code of rc; `free_bytes` is what the file system has left. LMDB turns a
+/* The negative RD_E... code of rc while a store is opened: what the operator may have got wrong
+ * (permissions, a read-only file system, no memory for the map) is -RD_ECONFIG. `free_bytes` is what the file system has left. LMDB turns a
  * write cut short by a full file system into EIO, so EIO with nothing left means full. */
 int store_fault_code(int rc, uint64_t free_bytes);
+/* The same for a store that was opened: never -RD_ECONFIG, -RD_EDISK instead. */
+int store_fault_code_running(int rc, uint64_t free_bytes);
 
 /* One error line: `what` failed on `path`, the cause, what to do. Returns the code of rc. */
 int store_fault_report(const char *what, const char *path, int rc);
+int store_fault_report_running(const char *what, const char *path, int rc);
 
-/* The same, then the end of the process with the code's exit status: nothing that depended on the
+/* The latter, then the end of the process with the code's exit status: nothing that depended on the
  * operation can leave any more, and nothing is tried twice. */
 _Noreturn void store_fault_die(const char *what, const char *path, int rc);
 

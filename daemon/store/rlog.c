@@ -268,7 +268,9 @@ static int verify_all(struct store_reader *r, struct walk *w, struct progress *p
         }
         progress_tick(p, entry.index);
     }
-    return rc == MDB_NOTFOUND ? 0 : store_fault_report("the log cannot be read", r->env->path, rc);
+    return rc == MDB_NOTFOUND
+               ? 0
+               : store_fault_report_running("the log cannot be read", r->env->path, rc);
 }
 
 int store_rlog_verify(struct store_reader *r, raft_term term_max, store_entry_cb *cb,

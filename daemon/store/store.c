@@ -171,7 +171,7 @@ uint32_t store_load(void *arg, raft_index first, uint32_t count_max, uint64_t by
     return store_rlog_load(&s->reader, first, count_max, bytes_max, out);
 }
 
-static uint64_t log_bytes(struct store *s)
+uint64_t store_log_bytes(struct store *s)
 {
     uint64_t bytes = 0;
 
@@ -204,7 +204,7 @@ void store_stats_get(struct store *s, struct store_stats *out)
         .stalled = store_is_stalled(outstanding_ms, s->stall_timeout_ms),
         .commit_p50_us = store_latency_percentile(&s->latency, 50),
         .commit_p99_us = store_latency_percentile(&s->latency, 99),
-        .log_bytes = log_bytes(s),
+        .log_bytes = store_log_bytes(s),
         .state_bytes = state_bytes(s),
         .commits = s->commits,
         .entries = s->entries,

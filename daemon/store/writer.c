@@ -3,14 +3,18 @@
 #include <errno.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/check.h"
 #include "base/err.h"
+#include "base/log.h"
 #include "store/fault.h"
 #include "store/record.h"
 #include "store/rlog.h"
 #include "store/stats.h"
+
+enum { CLOSE_WAIT_MS = 5000 }; /* for a disk that may never answer */
 
 /* ---- Log thread ---- */
 
@@ -53,7 +57,7 @@ static int code_of_write(const struct store_env *env, int rc)
     if (rc == 0) {
         return 0;
     }
-    int code = store_fault_report("the log cannot be written, raftd ends", env->path, rc);
+    int code = store_fault_report_running("the log cannot be written, raftd ends", env->path, rc);
     if (code != -RD_EMAP_FULL) {
         _exit(err_exit_daemon(code));
     }
@@ -135,6 +139,24 @@ int store_writer_start(struct store_writer *w)
     return 0;
 }
 
+/* Nobody waits for the batch any more, and the file is whole without it: a disk that hangs must not
+ * keep the process from ending. */
+static void join_or_end(const struct store_writer *w)
+{
+    uint64_t until_ms = mono_wall_ms() + CLOSE_WAIT_MS; /* the clock of pthread_timedjoin_np() */
+    const struct timespec until = {.tv_sec = (time_t)(until_ms / 1000),
+                                   .tv_nsec = (long)(until_ms % 1000 * 1000000)};
+
+    int error = pthread_timedjoin_np(w->thread, NULL, &until);
+    if (error == ETIMEDOUT) {
+        log_error("store", "the disk hangs: a commit is outstanding, raftd ends without it",
+                  LOG_STR("path", w->env->path), LOG_U64("waited_ms", CLOSE_WAIT_MS),
+                  LOG_STR("do", "check the disk and the kernel log"));
+        _exit(RD_EXIT_IO);
+    }
+    rd_assert(error == 0);
+}
+
 void store_writer_done(struct store_writer *w)
 {
     if (w->started) {
@@ -142,7 +164,7 @@ void store_writer_done(struct store_writer *w)
         w->stopping = true;
         (void)pthread_cond_signal(&w->wake);
         (void)pthread_mutex_unlock(&w->mutex);
-        rd_assert(pthread_join(w->thread, NULL) == 0);
+        join_or_end(w);
     }
     (void)pthread_cond_destroy(&w->wake);
     (void)pthread_mutex_destroy(&w->mutex);

@@ -41,7 +41,7 @@ struct store_result {
 
 int store_writer_init(struct store_writer *w, const struct store_env *env,
                       MDB_dbi dbi);             /* 0, -errno */
-void store_writer_done(struct store_writer *w); /* finishes the batch in flight, joins */
+void store_writer_done(struct store_writer *w); /* as store_close() says */
 int store_writer_start(struct store_writer *w); /* 0, -errno */
 
 void store_writer_submit(struct store_writer *w, const struct store_batch *batch);

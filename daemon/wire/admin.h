@@ -40,7 +40,7 @@ void admin_request_done(struct admin_request *r);
 struct admin_reply {
     uint64_t id;
     int code;             /* 0, or negative RD_E... */
-    bool more;            /* another reply to this id follows (watch, list) */
+    bool more;            /* another reply to this id follows (watch) */
     uint32_t leader;      /* errors: the leader, 0: unknown */
     struct blob *message; /* errors: one sentence; NULL when none */
     struct blob *json;    /* results: one JSON value; NULL when none */

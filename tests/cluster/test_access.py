@@ -148,18 +148,82 @@ def test_client_that_leaves_in_the_middle(trio):
     wait_until(lambda: node.status()["process"]["fds"] < 60, 5, "nothing leaks")
 
 
-def test_connections_are_bounded(single):
-    """256 at most; those who hold them do not hurt the others for longer than they stay."""
-    node = single[1]
-    idle = []
-    for _ in range(CONNECTIONS_MAX + 40):
+def connect_patiently(node):
+    """Also while the backlog is full of those before."""
+    made = []
+
+    def try_it():
         try:
-            idle.append(connect(node))
-        except OSError:
-            break
-    time.sleep(0.2)
+            made.append(connect(node))
+        except BlockingIOError:
+            return False
+        return True
+
+    wait_until(try_it, 10, "it accepts connections")
+    return made[0]
+
+
+def test_connections_are_bounded(single):
+    """256 at most. One more learns that, and so that its command was not carried out; those who hold them
+    do not hurt the others for longer than they stay."""
+    node = single[1]
+    before = node.ok("put", "k", "v")["revision"]
+    idle = [connect_patiently(node) for _ in range(CONNECTIONS_MAX)]
+    for words in (("put", "k", "w"), ("get", "k"), ("status",), ("wait", "--for", "has-leader"),
+                  ("bench", "--duration", "200ms")):
+        answer = node.ctl(*words)
+        assert answer.code == 1 and answer.error == "too_large", words
+        assert "256 admin connections are open, the limit: close some first" in answer.message
+    done = node.run("put", "k", "-", stdin=b"x" * (1 << 20), text=True)
+    assert done.returncode == 1 and "too_large: 256 admin connections" in done.stderr
     assert node.is_running()
     for s in idle:
         s.close()
-    wait_until(lambda: node.ctl("put", "k", "v", timeout="1s").code == 0, 10, "it serves again")
+    wait_until(lambda: node.ctl("get", "k").code == 0, 10, "it serves again")
+    pair = node.ok("get", "k")
+    assert pair["value"] == "v" and pair["mod_revision"] == before
     wait_until(lambda: node.status()["process"]["fds"] < 60, 5, "the descriptors are free")
+
+
+def request(number, command, key=b"", value=None):
+    """A frame with an admin request."""
+    envelope = bytes([0x08, number, 0x12, len(command)]) + command.encode()
+    if key:
+        envelope += bytes([0x22, len(key)]) + key
+    if value is not None:
+        envelope += b"\x28\x01"
+    payload = value or b""
+    return struct.pack("<IBBH", 4 + len(envelope) + len(payload), 1, 0, len(envelope)) + envelope + payload
+
+
+def test_client_that_shuts_down_its_sending_side_is_answered(single):
+    """Also what takes time: a write waits for the disk."""
+    node = single[1]
+    with connect(node) as s:
+        s.sendall(b"".join(request(n, "put", b"k%d" % n, b"v") for n in range(1, 9)))
+        s.shutdown(socket.SHUT_WR)
+        answers = b""
+        while more := s.recv(65536):
+            answers += more
+        assert answers.count(b'"revision":') == 8
+    assert len(node.ok("list", "k")["kvs"]) == 8
+
+
+def test_slow_reader_does_not_grow_the_daemon(single):
+    """Requests without end from somebody who reads a little at a time."""
+    node = single[1]
+    rss = node.status()["process"]["rss_bytes"]
+    data = request(1, "leader") * 20000
+    with connect(node) as s:
+        s.setblocking(False)
+        sent = taken = 0
+        while taken < 16 << 20:
+            try:
+                sent += s.send(data[sent % len(data):])
+            except BlockingIOError:
+                pass
+            try:
+                taken += len(s.recv(16384))
+            except BlockingIOError:
+                pass
+        assert node.status()["process"]["rss_bytes"] < rss + (4 << 20) * SLOWDOWN

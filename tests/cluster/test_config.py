@@ -103,7 +103,8 @@ def test_options_override_the_file(conf):
     ("[node]\nid = 1\n[admin]\nmode = 0999\n", 4, "octal"),
     ("[node]\nid = 1\n[log]\nlevel = loud\n", 4, "error, warning"),
     ("[node]\nid = 1\n[log]\nformat = xml\n", 4, "json"),
-    ("[node]\nid = 1\n[tls]\ncert = /x\n", 4, "tls.key"),
+    ("[node]\nid = 1\n[tls]\ncert = /x\n", 4, "no TLS"),
+    ("[node]\nid = 1\n[tls]\ncert = /x\nkey = /y\nca = /z\n", 6, "plain TCP"),
     ("[node]\nid = 1\n[cluster]\nmember = 1@127.0.0.1:1\n", 4, "advertise|listen"),
     ("[node]\nid = 1\nlisten = 127.0.0.1:1\n[cluster]\nmember = 2@127.0.0.1:2\n", 5, "does not list"),
     ("[node]\nid = 1\nlisten = 127.0.0.1:1\n[cluster]\nmember = 1@127.0.0.1:1\nmember = 1@127.0.0.1:2\n",
@@ -135,9 +136,12 @@ def test_every_error_is_printed(tmp_path):
 
 
 def test_bad_option_is_named(conf):
-    for option in ("node.id=x", "frob.id=1", "node.frob=1", "node", "node.id", "raft.election_timeout=1ms"):
+    for option in ("node.id=x", "frob.id=1", "node.frob=1", "raft.election_timeout=1ms"):
         done = raftd("-c", conf, "-o", option)
         assert done.returncode == EXIT_CONFIG and option in done.stderr, (option, done.stderr)
+    for option in ("node", "node.id"):
+        done = raftd("-c", conf, "-o", option)
+        assert done.returncode == EXIT_USAGE and option in done.stderr, (option, done.stderr)
 
 
 def test_file_that_cannot_be_read(tmp_path):

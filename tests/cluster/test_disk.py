@@ -90,11 +90,87 @@ def test_file_system_that_is_full(single, call):
         wait_until(lambda: not node.is_running() or node.ctl("put", "k", "v", timeout="1s").code, 20,
                    "the disk is full")
         status = node.wait_exit(20)
-    assert status in (EXIT_DISK_FULL, EXIT_IO)
     node.may_exit_with.add(status)
+    assert status == EXIT_DISK_FULL
     node.start()
     single.settled()
     assert node.ok("put", "k", "w")
+
+
+@pytest.mark.parametrize("error", ["EROFS", "EACCES", "ENOMEM"])
+def test_disk_that_fails_under_a_node_that_serves(single, error):
+    """It was opened: whatever the error is called, it is the disk's (81) and not the configuration's."""
+    node = single[1]
+    node.stop()
+    with Injected(node, f"fdatasync:error={error}:when=20+"):
+        node.start()
+        wait_until(lambda: not node.is_running() or node.ctl("put", "k", "v", timeout="1s").code, 20,
+                   "the disk fails")
+        node.wait_exit(20, expect=EXIT_IO)
+    assert "check the disk and the kernel log" in node.log_text()
+    node.start()
+    single.settled()
+
+
+def fill(node):
+    """Write until a write is refused: that answer."""
+    with node.batch() as batch:
+        for i in range(400):
+            answer = batch.ask(f"put k{i} {'v' * 10000}")
+            if "error" in answer:
+                return answer["error"]
+    raise AssertionError("400 writes of 10 kB fit into a map of 1 MB")
+
+
+def test_log_that_fills_the_map(make_cluster):
+    """Writes are refused before the map is full; the cluster stays one, and a larger map helps."""
+    cluster = make_cluster(3, options={"storage.map_size": "1M"})
+    cluster.formed()
+    leader = cluster.leader()
+    error = fill(leader)
+    assert error["code"] == "no_space"
+    assert "of storage.map_size (1M)" in error["message"] and "raise it" in error["message"]
+    big = "v" * 10000
+    for node in cluster.others(leader):
+        answer = node.ctl("put", "k", big)
+        assert answer.code == 1 and answer.error == "no_space" and "storage.map_size" in answer.message
+    assert leader.ok("get", "k0")["value"] == big
+    cluster.settled()
+    # Elections go on, with an entry each.
+    for _ in range(3):
+        cluster.leader().restart()
+        cluster.settled()
+    assert cluster.leader().ctl("put", "k", big).error == "no_space"
+    for node in cluster:
+        assert all(x.status == 0 for x in node.exits), "nobody ended for it"
+        node.stop()
+    cluster.options["storage.map_size"] = "16M"
+    for node in cluster:
+        node.start(wait=False)
+    for node in cluster:
+        node.wait_ready()
+    cluster.settled()
+    assert cluster[1].ok("put", "k", big)
+
+
+def test_follower_with_a_smaller_map_ends_and_says_why(make_cluster):
+    """It cannot refuse what the leader takes: exit 80, and a larger map brings it back."""
+    cluster = make_cluster(3, options={"storage.map_size": "64M"})
+    cluster.formed()
+    leader = cluster.leader()
+    victim = cluster.others(leader)[0]
+    victim.stop()
+    victim.options["storage.map_size"] = "1M"
+    victim.start()
+    with leader.batch() as batch:
+        for i in range(150):
+            assert "revision" in batch.ask(f"put k{i} {'v' * 10000}")
+    victim.wait_exit(20, expect=EXIT_DISK_FULL)
+    assert "raise storage.map_size" in victim.log_text()
+    assert "the log fills storage.map_size" in victim.log_text(), "it said so before"
+    del victim.options["storage.map_size"]
+    victim.start()
+    cluster.settled()
 
 
 @pytest.mark.parametrize("call", ["pwrite64", "fdatasync"])

@@ -1,11 +1,14 @@
 """What raftd tells systemd: READY, STATUS, WATCHDOG, STOPPING."""
 import os
+import pathlib
+import signal
 import socket
 import time
 
 import pytest
 
 from harness import SLOWDOWN, wait_until
+from test_disk import Injected, strace_works
 
 
 class Manager:
@@ -127,3 +130,52 @@ def test_json_log(make_cluster):
     lines = [json.loads(line) for line in cluster[1].log_text().splitlines()]
     assert {"time", "level", "room", "message"} <= lines[0].keys()
     assert any(x["message"] == "ready" for x in lines)
+
+
+def hears_sigterm(node):
+    """Has raftd itself a handler for SIGTERM yet?"""
+    try:
+        text = pathlib.Path(f"/proc/{node.pid}/status").read_text()
+    except OSError:
+        return False
+    facts = dict(line.split(":", 1) for line in text.splitlines())
+    return facts["Name"].strip() == "raftd" and int(facts["SigCgt"], 16) >> (signal.SIGTERM - 1) & 1
+
+
+@pytest.mark.skipif(not strace_works(), reason="strace cannot trace here (ptrace)")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stop_before_the_log_is_verified(single, manager, number):
+    """A start that takes long can be stopped: cleanly, and it never says READY."""
+    node = single[1]
+    node.stop()
+    mark = node.log_mark()
+    node.env = {"NOTIFY_SOCKET": manager.name}
+    with Injected(node, "flock:delay_exit=1000000"):
+        node.start(wait=False)
+        wait_until(lambda: hears_sigterm(node), 5, "raftd has begun")
+        node.signal(number)
+        node.wait_exit(10, expect=0)
+    text = node.logged_since(mark)
+    assert text.count("stopping") == 1 and "exit=0" in text and "raftd: ready" not in text
+    lines = manager.lines()
+    assert lines.count("STOPPING=1") == 1 and "READY=1" not in lines
+    node.env = {}
+    node.start()
+    single.settled()
+
+
+def test_stop_at_any_moment_of_the_start(single):
+    node = single[1]
+    for i in range(25):
+        node.stop()
+        node.start(wait=False)
+        wait_until(lambda: hears_sigterm(node), 5, "raftd has begun")
+        time.sleep(0.002 * i)  # another moment each time
+        node.signal(signal.SIGTERM)
+        node.wait_exit(10, expect=0)
+        if i % 8 == 0:
+            node.start()
+            single.settled()
+        else:
+            node.start(wait=False)
+            node.wait_ready()

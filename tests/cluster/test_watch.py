@@ -106,13 +106,20 @@ def test_wait_for_caught_up(trio):
     assert follower.status()["applied_index"] >= index
 
 
+def connections(node):
+    """How many are connected to its socket."""
+    with open("/proc/net/unix", encoding="utf-8") as table:
+        rows = [line.split() for line in table]
+    return sum(row[-1] == str(node.sock) and row[5] == "03" for row in rows)
+
+
 def test_wait_ends_with_the_daemon(trio):
     node = trio.others(trio.leader())[0]
     answers = []
     thread = threading.Thread(target=lambda: answers.append(node.ctl("wait", "--for", "leader",
                                                                      timeout="20s")))
     thread.start()
-    time.sleep(0.3)
+    wait_until(lambda: connections(node), 5, "raftctl is connected")
     node.stop()
     thread.join(10 * SLOWDOWN)
     assert answers and answers[0].code in (1, 3), answers

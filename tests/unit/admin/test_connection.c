@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -5,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -381,6 +383,262 @@ static void test_unread_replies_pause_requests(void **state)
     client_close(&c);
 }
 
+/* Send what the socket takes of `bytes` from *sent on. */
+static void push(const struct client *c, const struct buf *bytes, size_t *sent)
+{
+    ssize_t n = send(c->fd, bytes->data + *sent, bytes->size - *sent, MSG_NOSIGNAL);
+
+    assert_true(n > 0 || errno == EAGAIN);
+    *sent += n > 0 ? (size_t)n : 0;
+}
+
+static size_t most(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Whoever may connect may do this: the memory it costs is a matter of the limits, not of how much
+ * is sent. Each turn the client takes a little of what it is owed, so that it is never all sent. */
+static void test_a_slow_reader_costs_little_memory(void **state)
+{
+    enum { BYTES = 10 << 20, SIP = 16 << 10 };
+    static uint8_t sip[SIP];
+    struct fixture *f = *state;
+    struct client c = client_open_stranger(f, 65534);
+    struct admin_request r = {.id = 7, .command = "frobnicate"};
+    struct buf one = BUF_INIT, bytes = BUF_INIT;
+    size_t sent = 0, got = 0, in_most = 0, out_most = 0, reply_size;
+    mono_ms end = mono_now_ms() + 30000;
+
+    assert_int_equal(admin_request_encode(&r, &one), 0);
+    client_send_bytes(f, &c, one.data, one.size);
+    struct admin_reply reply = client_reply(f, &c);
+    assert_int_equal(reply.code, -RD_EINVALID);
+    struct buf again = BUF_INIT;
+    assert_int_equal(admin_reply_encode(&reply, &again), 0);
+    reply_size = again.size;
+    admin_reply_done(&reply);
+    while (bytes.size < BYTES) {
+        buf_put(&bytes, one.data, one.size);
+    }
+    struct admin_conn *conn = LIST_FIRST(&f->admin->conns);
+    while (got < bytes.size / one.size * reply_size) {
+        assert_true(mono_now_ms() < end);
+        if (sent < bytes.size) {
+            push(&c, &bytes, &sent);
+        }
+        fixture_turn(f);
+        in_most = most(in_most, conn->in.capacity);
+        out_most = most(out_most, conn->out.capacity);
+        ssize_t n = recv(c.fd, sip, sizeof sip, 0);
+        assert_true(n > 0 || (n < 0 && errno == EAGAIN));
+        got += n > 0 ? (size_t)n : 0;
+    }
+    assert_int_equal(got, bytes.size / one.size * reply_size);
+    assert_in_range(in_most, 1, 2 * (ADMIN_READ_SIZE + one.size));
+    assert_in_range(out_most, ADMIN_OUTPUT_PAUSE, 4 * (ADMIN_OUTPUT_PAUSE + reply_size));
+    assert_in_range(conn->in.capacity, 0, ADMIN_READ_SIZE);
+    assert_in_range(conn->out.capacity, 0, ADMIN_OUTPUT_PAUSE);
+    buf_done(&one);
+    buf_done(&bytes);
+    buf_done(&again);
+    client_close(&c);
+}
+
+/* While it is paused nothing is read, whatever the reason for the end of the pause was. */
+static void test_a_pause_that_ends_reads_what_is_held_first(void **state)
+{
+    enum { ROUNDS = 40 };
+    struct fixture *f = *state;
+    struct client c = client_open(f);
+    struct buf bytes = BUF_INIT;
+    size_t sent = 0;
+
+    for (uint32_t i = 0; i < ASKED_MAX; i++) {
+        struct admin_request r = {.id = i, .command = "status", .timeout_ms = 1000};
+        assert_int_equal(admin_request_encode(&r, &bytes), 0);
+    }
+    push(&c, &bytes, &sent);
+    fixture_wait_asked(f, ADMIN_CALLS_MAX);
+    struct admin_conn *conn = LIST_FIRST(&f->admin->conns);
+    for (uint32_t i = 0; i < ROUNDS; i++) {
+        push(&c, &bytes, &sent);
+        fixture_answer(f, i, 0, NULL, "{}", 2);
+        fixture_wait_asked(f, ADMIN_CALLS_MAX + i + 1); /* one answered, the next one taken */
+        assert_in_range(conn->in.capacity, 1, 2 * ADMIN_READ_SIZE);
+    }
+    answer_all(f);
+    buf_done(&bytes);
+    client_close(&c);
+    fixture_wait_number(f, &f->admin->conns_count, 0);
+}
+
+/* What a large frame took is given back although the stream goes on. */
+static void test_a_large_frame_in_a_stream_gives_its_memory_back(void **state)
+{
+    struct fixture *f = *state;
+    struct client c = client_open(f);
+    struct admin_request put = {
+        .id = 1, .command = "put", .key = blob_of("k"), .value = blob_new(STATE_VALUE_MAX)};
+    struct admin_request half = {.id = 2, .command = "status"};
+
+    memset(put.value->data, 'v', put.value->size);
+    client_put(&c, &put);
+    client_put(&c, &half);
+    uint8_t last = c.out.data[--c.out.size];
+    client_send(f, &c);
+    fixture_wait_asked(f, 1);
+    struct admin_conn *conn = LIST_FIRST(&f->admin->conns);
+    for (int i = 0; i < 10; i++) {
+        fixture_turn(f);
+    }
+    assert_in_range(conn->in.size, 1, 100);
+    assert_in_range(conn->in.capacity, 1, 4 * ADMIN_READ_SIZE);
+    client_send_bytes(f, &c, &last, 1);
+    fixture_wait_asked(f, 2);
+    answer_all(f);
+    admin_request_done(&put);
+    client_close(&c);
+    fixture_wait_number(f, &f->admin->conns_count, 0);
+}
+
+/* ---- The end ---- */
+
+static void test_a_client_that_sends_no_more_gets_its_answers(void **state)
+{
+    struct fixture *f = *state;
+    struct client c = client_open(f);
+
+    pipeline(&c, ADMIN_CALLS_MAX + 3); /* more than are taken at once */
+    client_put(&c, &(struct admin_request){.id = 999, .command = "watch"});
+    client_send(f, &c);
+    assert_int_equal(shutdown(c.fd, SHUT_WR), 0);
+    fixture_wait_asked(f, ADMIN_CALLS_MAX);
+    answer_all(f);
+    fixture_wait_asked(f, ADMIN_CALLS_MAX + 4);
+    for (int i = 0; i < 20; i++) {
+        fixture_turn(f);
+    }
+    assert_int_equal(f->cancelled, 0);
+    for (uint32_t i = ADMIN_CALLS_MAX; i < ADMIN_CALLS_MAX + 3; i++) {
+        fixture_answer(f, i, 0, NULL, "{}", 2);
+    }
+    for (uint32_t i = 0; i < ADMIN_CALLS_MAX + 3; i++) {
+        client_expect(f, &c, i, 0, NULL, 0);
+    }
+    client_expect_end(f, &c);
+    assert_int_equal(f->cancelled, 1); /* a watch has no last answer to wait for */
+    fixture_wait_number(f, &f->admin->conns_count, 0);
+    assert_int_equal(f->admin->conns_input_ended, 0);
+    client_close(&c);
+}
+
+static void test_a_client_that_sends_nothing_at_all_is_closed(void **state)
+{
+    struct fixture *f = *state;
+    struct client c = client_open(f);
+
+    client_send_bytes(f, &c, "\x40\0\0", 3); /* not even a frame */
+    assert_int_equal(shutdown(c.fd, SHUT_WR), 0);
+    client_expect_end(f, &c);
+    fixture_wait_number(f, &f->admin->conns_count, 0);
+    client_close(&c);
+}
+
+/* It sent no more, then it left before the answer. */
+static void test_a_half_closed_client_that_leaves(void **state)
+{
+    struct fixture *f = *state;
+    struct client c = client_open(f);
+
+    pipeline(&c, 2);
+    client_send(f, &c);
+    fixture_wait_asked(f, 2);
+    assert_int_equal(shutdown(c.fd, SHUT_WR), 0);
+    fixture_wait_number(f, &f->admin->conns_input_ended, 1);
+    client_close(&c);
+    fixture_answer(f, 0, 0, NULL, "{}", 2);
+    fixture_wait_number(f, &f->cancelled, 1);
+    assert_int_equal(f->admin->conns_count, 0);
+}
+
+/* A stream that is out of step, from somebody who reads nothing: not even why. */
+static void break_with_a_full_socket(struct fixture *f, struct client *c)
+{
+    static char json[1 << 20];
+
+    memset(json, '1', sizeof json);
+    client_ask(f, c, 1, "watch");
+    fixture_wait_asked(f, 1);
+    assert_true(admin_answer_more(f->asked[0].call, json, 200 << 10)); /* no pause yet */
+    fixture_turn(f);
+    client_send_bytes(f, c, "GET / HTTP/1.1\r\n\r\n", 18);
+    mono_ms end = mono_now_ms() + 5000;
+    while (!LIST_FIRST(&f->admin->conns)->ending) {
+        assert_true(mono_now_ms() < end);
+        fixture_turn(f);
+    }
+}
+
+static void test_who_does_not_read_why_is_not_waited_for(void **state)
+{
+    struct fixture *f = *state;
+    struct client c = client_open(f);
+    int small = 4096;
+
+    fixture_wait_number(f, &f->admin->conns_count, 1);
+    struct admin_conn *conn = LIST_FIRST(&f->admin->conns);
+    assert_int_equal(setsockopt(conn->fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
+    break_with_a_full_socket(f, &c);
+    mono_ms now = mono_now_ms();
+    assert_true(conn->blocked);
+    assert_in_range(conn->ends_at, now + 1, now + ADMIN_ENDING_MS);
+    struct timeval at;
+    assert_true(event_pending(conn->write_event, EV_TIMEOUT, &at));
+    fixture_wait_number(f, &f->admin->conns_count, 0); /* within five seconds */
+    assert_int_equal(f->cancelled, 1);
+    client_close(&c);
+}
+
+static void test_who_reads_late_still_learns_why(void **state)
+{
+    struct fixture *f = *state;
+    struct client c = client_open(f);
+    int small = 4096;
+
+    fixture_wait_number(f, &f->admin->conns_count, 1);
+    struct admin_conn *conn = LIST_FIRST(&f->admin->conns);
+    assert_int_equal(setsockopt(conn->fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
+    break_with_a_full_socket(f, &c);
+    assert_true(conn->blocked);
+    client_expect(f, &c, 1, 0, NULL, 0);
+    struct admin_reply reply = client_reply(f, &c);
+    assert_int_equal(reply.id, 0);
+    assert_true(reply.code != 0);
+    admin_reply_done(&reply);
+    client_expect_end(f, &c);
+    client_close(&c);
+    fixture_wait_number(f, &f->admin->conns_count, 0);
+}
+
+/* Reading a little now and then does not stretch the three seconds. */
+static void test_the_end_of_an_ending_is_fixed(void **state)
+{
+    struct fixture *f = *state;
+    struct client c = client_open(f);
+    int small = 4096;
+    static uint8_t sip[32 << 10];
+
+    fixture_wait_number(f, &f->admin->conns_count, 1);
+    struct admin_conn *conn = LIST_FIRST(&f->admin->conns);
+    assert_int_equal(setsockopt(conn->fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
+    break_with_a_full_socket(f, &c);
+    conn->ends_at = mono_now_ms(); /* it is over */
+    assert_true(recv(c.fd, sip, sizeof sip, 0) > 0);
+    fixture_wait_number(f, &f->admin->conns_count, 0);
+    client_close(&c);
+}
+
 static void test_disconnect_cancels_every_open_call(void **state)
 {
     struct fixture *f = *state;
@@ -513,6 +771,15 @@ int main(void)
         SOCKET_TEST(test_a_client_that_does_not_read_is_disconnected),
         SOCKET_TEST(test_output_goes_on_when_the_client_reads_again),
         SOCKET_TEST(test_unread_replies_pause_requests),
+        SOCKET_TEST(test_a_slow_reader_costs_little_memory),
+        SOCKET_TEST(test_a_pause_that_ends_reads_what_is_held_first),
+        SOCKET_TEST(test_a_large_frame_in_a_stream_gives_its_memory_back),
+        SOCKET_TEST(test_a_client_that_sends_no_more_gets_its_answers),
+        SOCKET_TEST(test_a_client_that_sends_nothing_at_all_is_closed),
+        SOCKET_TEST(test_a_half_closed_client_that_leaves),
+        SOCKET_TEST(test_who_does_not_read_why_is_not_waited_for),
+        SOCKET_TEST(test_who_reads_late_still_learns_why),
+        SOCKET_TEST(test_the_end_of_an_ending_is_fixed),
         SOCKET_TEST(test_disconnect_cancels_every_open_call),
         SOCKET_TEST(test_an_answer_to_a_client_that_just_left),
         SOCKET_TEST(test_connections_are_bounded),

@@ -185,23 +185,35 @@ static void members_include_this_node(void **state)
                    "1..4294967295, such as 1@10.0.0.1:7400\n");
 }
 
-static void tls_is_all_or_nothing(void **state)
+#define NO_TLS(key)                                                                                \
+    "tls." key " is set, but this version has no TLS: the members would speak plain TCP; delete "  \
+    "the line, and keep strangers away from node.listen with a firewall\n"
+
+/* Somebody relies on it: it must not be ignored. */
+static void tls_is_refused(void **state)
 {
-    struct config c = load_good("[node]\nid=1\n[tls]\ncert=/c\nkey=/k\nca=/a\n", NULL);
+    static const char *const option[] = {"tls.ca=/a", NULL};
+    struct config c = load_good("[node]\nid=1\n[tls]\ncert=\nkey=\nca=\n", NULL);
 
     (void)state;
-    assert_string_equal(c.tls_cert, "/c");
-    assert_string_equal(c.tls_key, "/k");
-    assert_string_equal(c.tls_ca, "/a");
-    c = load_good("[node]\nid=1\n[tls]\ncert=\nkey=\nca=\n", NULL);
     assert_string_equal(c.tls_cert, "");
-    assert_refused("[node]\nid=1\n[tls]\ncert=/c\nkey=\nca=/a\n",
-                   "F:6: tls.key is missing; [tls] needs all three of cert, key and ca, or none\n");
-    assert_refused("[node]\nid=1\n[tls]\nca=/a\n",
-                   "F:4: tls.cert is missing; [tls] needs all three of cert, key and ca, or none\n"
-                   "F:4: tls.key is missing; [tls] needs all three of cert, key and ca, or none\n");
-    assert_refused("[node]\nid=1\n[tls]\ncert=/c\x01\nkey=/k\nca=/a\n",
+    assert_refused("[node]\nid=1\n[tls]\ncert=/c\nkey=/k\nca=/a\n",
+                   "F:4: " NO_TLS("cert") "F:5: " NO_TLS("key") "F:6: " NO_TLS("ca"));
+    assert_refused("[node]\nid=1\n[tls]\nkey=/k\n", "F:4: " NO_TLS("key"));
+    assert_refused_with("[node]\nid=1\n", option, "-o tls.ca=/a: " NO_TLS("ca"));
+    assert_refused("[node]\nid=1\n[tls]\ncert=/c\x01\n",
                    "F:4: tls.cert: holds the control character 0x01; remove it\n");
+}
+
+static void http_set_by_hand_is_known(void **state)
+{
+    static const char *const off[] = {"http.listen=", NULL};
+
+    (void)state;
+    assert_false(load_good("[node]\nid=1\n", NULL).http_listen_given);
+    assert_false(load_good("[node]\nid=1\n[http]\nlisten=\n", NULL).http_listen_given);
+    assert_false(load_good("[node]\nid=1\n[http]\nlisten=h:1\n", off).http_listen_given);
+    assert_true(load_good("[node]\nid=1\n[http]\nlisten=h:1\n", NULL).http_listen_given);
 }
 
 int main(void)
@@ -216,7 +228,8 @@ int main(void)
         cmocka_unit_test(members_differ),
         cmocka_unit_test(overrides_are_named_as_first),
         cmocka_unit_test(members_include_this_node),
-        cmocka_unit_test(tls_is_all_or_nothing),
+        cmocka_unit_test(tls_is_refused),
+        cmocka_unit_test(http_set_by_hand_is_known),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -98,6 +98,16 @@ static int member_check(void *arg, const struct peer_hello *hello, char why[PEER
     return 0;
 }
 
+static enum node_standing member_standing(void *arg, const struct peer_hello *hello)
+{
+    const struct member *m = arg;
+
+    if (m->familiar && hello->id == m->familiar) {
+        return NODE_FAMILIAR;
+    }
+    return m->strange && hello->id >= m->strange ? NODE_STRANGER : NODE_MEMBER;
+}
+
 static void member_hello(void *arg, const struct peer_hello *hello)
 {
     struct member *m = arg;
@@ -156,8 +166,13 @@ void hello_make(raft_id id, uint64_t incarnation, struct peer_hello *out)
 struct member *world_open_silent(struct world *w, raft_id id)
 {
     struct member *m = &w->members[id - 1];
-    const struct net_ops ops = {
-        m, member_check, member_hello, member_message, member_link_down, member_refused};
+    const struct net_ops ops = {.arg = m,
+                                .check = member_check,
+                                .standing = member_standing,
+                                .hello = member_hello,
+                                .message = member_message,
+                                .link_down = member_link_down,
+                                .refused = member_refused};
     struct net_config config = {
         .listen = {.host = "127.0.0.1", .port = m->port},
         .backoff_max_ms = w->backoff_max_ms,

@@ -26,7 +26,8 @@ struct member {
     raft_id id;
     uint16_t port;
     struct peer_hello hello;
-    raft_id refuses; /* whose hello does not pass; UINT32_MAX: anybody's */
+    raft_id refuses;           /* whose hello does not pass; UINT32_MAX: anybody's */
+    raft_id familiar, strange; /* what this id is to it: else a member; strange: from this id on */
     uint32_t hellos_count;
     struct peer_hello last_hello;
     uint32_t downs[8];    /* link_down() per peer id */

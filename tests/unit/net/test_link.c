@@ -394,6 +394,70 @@ static void link_to_an_earlier_process_is_given_up(void **state)
     stage_done(&s);
 }
 
+static void raw_send_other_store(int fd, uint64_t incarnation)
+{
+    struct peer_hello hello;
+    struct peer_msg msg = {.type = PEER_HELLO, .hello = &hello};
+
+    hello_make(2, incarnation, &hello);
+    hello.store.bytes[0] ^= 1;
+    raw_send_msg(fd, &msg);
+}
+
+/* Whatever incarnation somebody with a member's id claims: the one at the member's address counts,
+ * whether the node refuses the other or, while it has no membership, likes anybody. */
+static void an_impostor_does_not_end_the_link(void **state)
+{
+    struct stage s;
+
+    (void)state;
+    stage_open(&s);
+    int link = stage_up(&s, 4);
+    uint32_t before = s.m->hellos_count;
+    for (int i = 0; i < 2; i++) {
+        s.m->refuses = i ? 2 : 0;
+        int fd = raw_connect(s.m->port);
+        raw_send_other_store(fd, UINT64_MAX >> 2);
+        struct peer_msg msg = raw_receive(&s.w, fd);
+        assert_int_equal(msg.type, PEER_REFUSAL);
+        peer_msg_done(&msg);
+        raw_until_closed(&s.w, fd, 1000);
+        assert_int_equal(close(fd), 0);
+    }
+    s.m->refuses = 0;
+    s.m->strange = 2; /* the right store, but it does not show the cluster */
+    int fd = raw_connect(s.m->port);
+    raw_send_hello(fd, 2, UINT64_MAX >> 2);
+    struct peer_msg msg = raw_receive(&s.w, fd);
+    assert_int_equal(msg.type, PEER_HELLO);
+    peer_msg_done(&msg);
+    still_ms(&s.w, 100, world_is_up(&s.w, 1, 2));
+    assert_int_equal(s.m->downs[2], 0);
+    assert_int_equal(s.m->hellos_count, before);
+    assert_int_equal(close(fd), 0);
+    assert_int_equal(close(link), 0);
+    stage_done(&s);
+}
+
+static void a_flood_of_hellos_ends_the_link(void **state)
+{
+    struct stage s;
+
+    (void)state;
+    stage_open(&s);
+    int fd = stage_up(&s, 4);
+    uint32_t before = s.m->hellos_count;
+    raw_send_hello(fd, 2, 4);
+    for (uint64_t i = 0; i < NET_HELLOS_MAX; i++) {
+        raw_send_hello(fd, 2, 4 + i / 2); /* each twice */
+    }
+    until(&s.w, s.m->downs[2] == 1);
+    assert_true(s.m->hellos_count - before <= NET_HELLOS_MAX / 2);
+    assert_true(trouble_has(&s, "says hello more than 100 times within a second"));
+    assert_int_equal(close(fd), 0);
+    stage_done(&s);
+}
+
 /* Packets to a host that is down are lost; the one that is up again need not wait for TCP's
  * patience with the lost ones. A listener whose backlog is full swallows packets the same way. */
 static void dial_into_the_void_is_given_up(void **state)
@@ -573,6 +637,8 @@ int main(void)
         cmocka_unit_test(who_reads_no_hello_is_given_up),
         cmocka_unit_test(no_waiting_for_who_has_come_back),
         cmocka_unit_test(link_to_an_earlier_process_is_given_up),
+        cmocka_unit_test(an_impostor_does_not_end_the_link),
+        cmocka_unit_test(a_flood_of_hellos_ends_the_link),
         cmocka_unit_test(dial_into_the_void_is_given_up),
         cmocka_unit_test(every_address_of_a_name_is_tried),
         cmocka_unit_test(unknown_name),

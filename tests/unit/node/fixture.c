@@ -170,7 +170,9 @@ void rig_run(struct rig *g, mono_ms duration)
     while (g->now < end) {
         g->now++;
         for (raft_id id = 1; id <= g->count; id++) {
-            turn(g, id);
+            if (!g->stopped[id]) {
+                turn(g, id);
+            }
         }
     }
 }

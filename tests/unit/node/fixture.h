@@ -26,6 +26,7 @@ struct rig {
     mono_ms now;
     struct node *nodes[RIG_NODES_MAX + 1]; /* by id, from 1 */
     bool cut[RIG_NODES_MAX + 1];           /* no link to or from it */
+    bool stopped[RIG_NODES_MAX + 1];       /* it has no turns; its links stay up */
     bool disk_held[RIG_NODES_MAX + 1];     /* its batches do not complete */
     uint64_t batch_held[RIG_NODES_MAX + 1];
     struct node_answer answers[RIG_ANSWERS_MAX]; /* in the order they came */

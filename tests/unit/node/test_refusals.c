@@ -24,9 +24,11 @@ static void a_forming_node_says_who_refuses_it(void **state)
     assert_string_equal(reason(&g, 3), "forming: node 1 at h1:7400 refused this node: node 3 is "
                                        "bound to store x: remove it");
     node_refused(g.nodes[3], 2, -RD_EREMOVED, "");
-    node_refused(g.nodes[3], 1, -RD_EINVALID, "another word"); /* its last one counts */
+    node_refused(g.nodes[3], 1, -RD_EINVALID, "the same in other words"); /* one text stays */
+    assert_non_null(strstr(reason(&g, 3), "node 3 is bound to store x: remove it"));
+    node_refused(g.nodes[3], 1, -RD_EWRONG_CLUSTER, "another reason");
     assert_string_equal(reason(&g, 3),
-                        "forming: node 1 at h1:7400 refused this node: another word");
+                        "forming: node 1 at h1:7400 refused this node: another reason");
     node_hello_get(g.nodes[1], &hello);
     node_hello(g.nodes[3], &hello); /* it accepts us now */
     assert_non_null(strstr(reason(&g, 3), "forming: node 2 at h2:7400 refused this node: "));

@@ -99,8 +99,46 @@ static void without_a_leader_the_answer_says_so_by_the_deadline(void **state)
     rig_run(&g, 499);
     assert_null(rig_answer(&g, 1));
     rig_run(&g, 2);
-    assert_int_equal(rig_answer(&g, 1)->code, -RD_ENO_LEADER); /* surely not applied */
-    assert_int_equal(rig_answer(&g, 2)->code, -RD_ENO_LEADER);
+    assert_int_equal(rig_answer(&g, 1)->code, -RD_ENO_QUORUM); /* surely not applied */
+    assert_string_equal(rig_answer(&g, 1)->message,
+                        "no leader by the deadline, 1 of 3 voters reachable, 2 needed: "
+                        "the write was not applied");
+    assert_int_equal(rig_answer(&g, 2)->code, -RD_ENO_QUORUM);
+    rig_done(&g);
+}
+
+/* A majority is there, it only has to elect: that is another answer than a lost quorum. */
+static void between_two_leaders_the_quorum_is_not_called_lost(void **state)
+{
+    (void)state;
+    struct rig g;
+
+    rig_init(&g, 3, 3);
+    raft_id leader = rig_leader(&g);
+    rig_cut(&g, leader, true);
+    rig_write(&g, a_follower(leader), 1, "k", "v", 200);
+    rig_run(&g, 210);
+    assert_int_equal(rig_answer(&g, 1)->code, -RD_ENO_LEADER);
+    assert_non_null(strstr(rig_answer(&g, 1)->message, "2 of 3 voters reachable"));
+    rig_done(&g);
+}
+
+/* Its links are up, but nobody answers: two processes that were stopped. */
+static void silent_voters_are_not_reachable(void **state)
+{
+    (void)state;
+    struct rig g;
+
+    rig_init(&g, 3, 3);
+    raft_id leader = rig_leader(&g);
+    assert_int_equal(node_voters_reachable(g.nodes[leader], g.now), 3);
+    g.stopped[leader % 3 + 1] = true;
+    g.stopped[(leader + 1) % 3 + 1] = true;
+    rig_run(&g, 3000);
+    assert_int_equal(node_voters_reachable(g.nodes[leader], g.now), 1);
+    rig_write(&g, leader, 1, "k", "v", 200);
+    rig_run(&g, 210);
+    assert_int_equal(rig_answer(&g, 1)->code, -RD_ENO_QUORUM);
     rig_done(&g);
 }
 
@@ -247,6 +285,110 @@ static void a_stalled_disk_costs_the_leadership(void **state)
     rig_done(&g);
 }
 
+static void set_log_use(struct rig *g, raft_id id, uint64_t used)
+{
+    node_begin(g->nodes[id], g->now, 0);
+    node_set_log_use(g->nodes[id], used, 1024 * 1024);
+    rig_run(g, 1);
+}
+
+static void assert_refused(const struct rig *g, uint64_t token, const char *words)
+{
+    assert_non_null(rig_answer(g, token));
+    assert_int_equal(rig_answer(g, token)->code, -RD_ENO_SPACE);
+    assert_non_null(strstr(rig_answer(g, token)->message, words));
+}
+
+/* Whoever asks hears at once and why; the cluster stays one, and room makes writes work again. */
+static void a_leader_whose_log_is_full_takes_no_writes(void **state)
+{
+    (void)state;
+    struct rig g;
+
+    rig_init(&g, 3, 3);
+    raft_id leader = rig_leader(&g);
+    raft_id follower = a_follower(leader);
+    set_log_use(&g, follower, 1024 * 1024); /* of no account: it does not lead */
+    set_log_use(&g, leader, 900 * 1024);
+    rig_write(&g, leader, 1, "k", "v", 5000);
+    rig_write(&g, follower, 2, "k", "v", 5000);
+    rig_run(&g, 50);
+    assert_int_equal(rig_answer(&g, 1)->code, 0);
+    assert_int_equal(rig_answer(&g, 2)->code, 0);
+
+    set_log_use(&g, leader, 960 * 1024);
+    rig_write(&g, leader, 3, "k", "v", 5000);
+    rig_write(&g, follower, 4, "k", "v", 5000);
+    rig_run(&g, 50);
+    assert_refused(&g, 3, "the log fills 93% of storage.map_size (1M)");
+    assert_refused(&g, 4, "bytes, fills more than 90% of storage.map_size");
+    assert_int_equal(state_revision(node_state(g.nodes[leader])), 2);
+    rig_run(&g, 5000);
+    assert_int_equal(rig_leader(&g), leader);
+
+    set_log_use(&g, leader, 100 * 1024);
+    rig_write(&g, follower, 5, "k", "v", 5000);
+    rig_run(&g, 50);
+    assert_int_equal(rig_answer(&g, 5)->code, 0);
+    rig_done(&g);
+}
+
+/* What is on its way to the disk counts: one commit must not run into the end of the map. */
+static void writes_that_would_fill_the_log_are_refused(void **state)
+{
+    (void)state;
+    enum { BIG = 400 * 1024 };
+    struct rig g;
+    char *big = mem_zalloc(BIG + 1);
+
+    memset(big, 'v', BIG);
+    rig_init(&g, 1, 1);
+    (void)rig_leader(&g);
+    set_log_use(&g, 1, 100 * 1024);
+    g.disk_held[1] = true;
+    rig_write(&g, 1, 1, "a", big, 60000);
+    rig_write(&g, 1, 2, "b", big, 60000);
+    rig_write(&g, 1, 3, "c", big, 60000);
+    rig_write(&g, 1, 4, "d", "v", 60000);
+    assert_refused(&g, 3, "the log fills 9% of storage.map_size (1M), with this write 126%");
+    g.disk_held[1] = false;
+    rig_run(&g, 100);
+    assert_int_equal(rig_answer(&g, 1)->code, 0);
+    assert_int_equal(rig_answer(&g, 2)->code, 0);
+    assert_int_equal(rig_answer(&g, 4)->code, 0); /* small enough */
+    mem_free(big);
+    rig_done(&g);
+}
+
+/* An earlier attempt may still be applied: saying that it surely was not would be a lie. */
+static void a_full_log_says_nothing_of_earlier_attempts(void **state)
+{
+    (void)state;
+    struct rig g;
+
+    rig_init(&g, 3, 3);
+    raft_id leader = rig_leader(&g);
+    raft_id follower = a_follower(leader);
+    g.forwards_dropped = 1000;
+    rig_cut(&g, leader, true);
+    rig_write(&g, leader, 1, "k", "v", 20000); /* in its own log, nowhere else */
+    rig_run(&g, 3000);
+    for (raft_id id = 1; id <= 3; id++) {
+        set_log_use(&g, id, 1024 * 1024);
+    }
+    g.forwards_dropped = 0;
+    rig_cut(&g, leader, false);
+    rig_run(&g, 3000);
+    assert_null(rig_answer(&g, 1));
+    for (raft_id id = 1; id <= 3; id++) {
+        set_log_use(&g, id, 0);
+    }
+    rig_run(&g, 3000);
+    assert_int_equal(rig_answer(&g, 1)->code, 0);
+    assert_int_equal(state_revision(node_state(g.nodes[follower])), 1);
+    rig_done(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -255,6 +397,8 @@ int main(void)
         cmocka_unit_test(a_write_outlives_its_leader_and_is_applied_once),
         cmocka_unit_test(a_deposed_leaders_write_completes_elsewhere),
         cmocka_unit_test(without_a_leader_the_answer_says_so_by_the_deadline),
+        cmocka_unit_test(between_two_leaders_the_quorum_is_not_called_lost),
+        cmocka_unit_test(silent_voters_are_not_reachable),
         cmocka_unit_test(what_was_handed_out_is_called_unknown),
         cmocka_unit_test(the_window_of_open_writes_is_bounded),
         cmocka_unit_test(a_write_that_waited_for_its_link_goes_at_once),
@@ -262,6 +406,9 @@ int main(void)
         cmocka_unit_test(clients_bytes_are_bounded),
         cmocka_unit_test(what_waits_for_a_hung_disk_is_bounded),
         cmocka_unit_test(a_stalled_disk_costs_the_leadership),
+        cmocka_unit_test(a_leader_whose_log_is_full_takes_no_writes),
+        cmocka_unit_test(writes_that_would_fill_the_log_are_refused),
+        cmocka_unit_test(a_full_log_says_nothing_of_earlier_attempts),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

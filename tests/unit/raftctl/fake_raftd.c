@@ -3,7 +3,8 @@
  * Modes: leader (this node leads), follower, alone (no leader), degraded, late (a leader appears
  * 150 ms after `watch`, and the log is applied step by step), mute (reads, never answers), closing
  * (closes each connection at once), foreign (answers with bytes of another protocol), broken (JSON
- * that is none). Keys with a meaning: err/NAME is refused with that code, vanish closes the
+ * that is none), full (refuses each connection as the 257th is refused), stray (answers the first
+ * request with a refusal of the connection, then closes it). Keys with a meaning: err/NAME is refused with that code, vanish closes the
  * connection without an answer, silent gets no answer, late gets its answer ("too late") when the
  * next request comes, exit ends the process. Mode refusing: permission_denied to everything. */
 #include <errno.h>
@@ -31,6 +32,7 @@ struct conn {
     int fd;
     struct buf in, out;
     bool dead;
+    bool ends;                    /* dead once its output is sent */
     uint64_t late_id;             /* answered before the next request */
     uint64_t watch_id, watch_due; /* late: when the leader appears */
 };
@@ -363,6 +365,12 @@ static void conn_parse(struct conn *c)
     size_t done = 0;
     struct frame frame;
 
+    if (mode_is("stray")) {
+        rd_assert(admin_reply_put(&c->out, 0, -RD_EINVALID, false, 0, "that is no request", NULL,
+                                  0) == 0);
+        c->ends = true;
+        return;
+    }
     while (!c->dead &&
            frame_parse(c->in.data + done, c->in.size - done, FRAME_ADMIN_MAX, &frame, NULL) == 1) {
         struct admin_request r;
@@ -402,13 +410,27 @@ static void conn_flush(struct conn *c)
         done += n > 0 ? (size_t)n : 0;
     }
     c->out.size = 0;
+    c->dead = c->dead || c->ends;
+}
+
+static void refuse_connection(int fd)
+{
+    static const char why[] = "256 admin connections are open, the limit: close some first";
+    struct buf reply = BUF_INIT;
+
+    rd_assert(admin_reply_put(&reply, 0, -RD_ETOO_LARGE, false, 0, why, NULL, 0) == 0);
+    rd_assert(send(fd, reply.data, reply.size, MSG_NOSIGNAL) >= 0 || errno == EPIPE);
+    buf_done(&reply);
+    (void)close(fd);
 }
 
 static void conn_accept(void)
 {
     int fd = accept(fake.listener, NULL, NULL);
 
-    if (fd >= 0 && (mode_is("closing") || fake.conns_count == CONNS_MAX)) {
+    if (fd >= 0 && mode_is("full")) {
+        refuse_connection(fd);
+    } else if (fd >= 0 && (mode_is("closing") || fake.conns_count == CONNS_MAX)) {
         (void)close(fd);
     } else if (fd >= 0) {
         fake.conns[fake.conns_count++] = (struct conn){.fd = fd};

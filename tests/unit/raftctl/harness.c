@@ -116,7 +116,8 @@ static void exec_raftctl(const char *line)
     _exit(127);
 }
 
-void child_start(struct child *c, const char *line)
+/* closed: a descriptor it is started without; -1: none */
+static void start_without(struct child *c, const char *line, int closed)
 {
     int in[2], out[2], err[2];
 
@@ -129,6 +130,9 @@ void child_start(struct child *c, const char *line)
         (void)dup2(in[0], STDIN_FILENO);
         (void)dup2(out[1], STDOUT_FILENO);
         (void)dup2(err[1], STDERR_FILENO);
+        if (closed >= 0) {
+            (void)close(closed);
+        }
         exec_raftctl(line);
     }
     (void)close(in[0]);
@@ -137,6 +141,11 @@ void child_start(struct child *c, const char *line)
     c->in = in[1];
     c->out = out[0];
     c->err = err[0];
+}
+
+void child_start(struct child *c, const char *line)
+{
+    start_without(c, line, -1);
 }
 
 void child_read_line(struct child *c, char *line, size_t line_size)
@@ -231,6 +240,14 @@ void ctl_run_input(struct run *r, const char *line, const void *in, size_t in_si
 void ctl_run(struct run *r, const char *line)
 {
     ctl_run_input(r, line, "", 0);
+}
+
+void ctl_run_closed(struct run *r, const char *line, int fd)
+{
+    struct child c;
+
+    start_without(&c, line, fd);
+    converse(&c, r, NULL, 0);
 }
 
 void run_done(struct run *r)

@@ -32,6 +32,8 @@ const char *fake_socket(void);
 /* Run raftctl with the words of `line` (as a shell would split them) on the fake's socket. */
 void ctl_run(struct run *r, const char *line);
 void ctl_run_input(struct run *r, const char *line, const void *in, size_t in_size);
+/* With one of its standard descriptors closed. */
+void ctl_run_closed(struct run *r, const char *line, int fd);
 void run_done(struct run *r);
 
 /* Run it: status, whole stdout (NULL: any), a piece of stderr (NULL: stderr has to be empty). */

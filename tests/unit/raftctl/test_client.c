@@ -163,6 +163,57 @@ static void going_away(void **state)
     expect("status", 3, "", "lost raftd at ");
 }
 
+/* A reply to no request is about the connection: nothing was executed, and raftd's own words say
+ * more than "lost". */
+static void refused_connections(void **state)
+{
+    static const char why[] =
+        ": too_large: 256 admin connections are open, the limit: close some first\n";
+    struct run r;
+
+    (void)state;
+    fake_start("full");
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        if (strcmp(commands[i], "batch") != 0) {
+            expect(commands[i], 1, "", why);
+        }
+    }
+    expect("put a b --json", 1,
+           "{\"error\":{\"code\":\"too_large\",\"message\":\"256 admin connections are open, the "
+           "limit: close some first\",\"leader\":null}}\n",
+           NULL);
+    ctl_run_input(&r, "batch", "put a b\nget a\n", 14);
+    assert_int_equal(r.status, 3); /* all lines are answered, but raftd was lost */
+    const char *first = strstr(buf_str(&r.out), "{\"error\":{\"code\":\"too_large\"");
+    assert_ptr_equal(first, buf_str(&r.out));
+    assert_non_null(strstr(first + 1, "\n{\"error\":{\"code\":\"too_large\""));
+    run_done(&r);
+    fake_start("stray");
+    expect("put a b", 1, "", "raftctl: put: invalid: that is no request\n");
+    expect("get a", 1, "", "raftctl: get: invalid: that is no request\n");
+    expect("bench --duration 1s", 1, "", "raftctl: bench: invalid: that is no request\n");
+}
+
+/* raftd hangs up while a large request is on its way: what it said before that still counts. */
+static void refused_in_the_middle_of_a_request(void **state)
+{
+    static char big[CTL_VALUE_MAX];
+    struct run r;
+
+    (void)state;
+    fake_start("full");
+    ctl_run_input(&r, "put a -", big, sizeof big);
+    assert_int_equal(r.status, 1);
+    assert_string_equal(buf_str(&r.err), "raftctl: put: too_large: 256 admin connections are open, "
+                                         "the limit: close some first\n");
+    run_done(&r);
+    fake_start("closing"); /* and this one says nothing */
+    ctl_run_input(&r, "put a -", big, sizeof big);
+    assert_int_equal(r.status, 3);
+    assert_non_null(strstr(buf_str(&r.err), "it closed the connection"));
+    run_done(&r);
+}
+
 static void strangers(void **state)
 {
     (void)state;
@@ -210,6 +261,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(no_room_in_the_backlog),
         cmocka_unit_test(silence),
         cmocka_unit_test(going_away),
+        cmocka_unit_test(refused_connections),
+        cmocka_unit_test(refused_in_the_middle_of_a_request),
         cmocka_unit_test(strangers),
         cmocka_unit_test(a_request_nobody_takes),
     };

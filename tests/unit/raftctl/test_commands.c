@@ -33,6 +33,19 @@ static void version_and_help(void **state)
     expect("help", 0, NULL, NULL);
 }
 
+static void batch_says_what_its_exit_status_is(void **state)
+{
+    struct run r;
+
+    (void)state;
+    ctl_run(&r, "help batch");
+    for (size_t i = 0; i < r.out.size; i++) {
+        r.out.data[i] = r.out.data[i] == '\n' ? ' ' : r.out.data[i]; /* as if it had no lines */
+    }
+    assert_non_null(strstr(buf_str(&r.out), "The exit status is 0 when all lines were answered"));
+    run_done(&r);
+}
+
 static void usage_errors_exit_2_with_a_hint(void **state)
 {
     (void)state;
@@ -127,23 +140,55 @@ static void keys(void **state)
     expect("del a --json", 0, "{\"deleted\":0,\"revision\":5,\"index\":41}\n", NULL);
 }
 
-static void pages_become_one_list(void **state)
+/* Half a list must not pass for a whole one. */
+static void an_answer_in_pages_is_refused(void **state)
+{
+    (void)state;
+    fake_start("leader");
+    expect("put paged1 a", 0, NULL, NULL);
+    expect("put paged2 b", 0, NULL, NULL);
+    expect("list paged", 3, "", "answered list with the first of several replies");
+    expect("list", 0, "paged1\ta\npaged2\tb\n", NULL);
+}
+
+static void bytes_that_are_no_text(void **state)
 {
     struct run r;
 
     (void)state;
     fake_start("leader");
-    ctl_run_input(&r, "put paged1 -", "\xff\0", 2);
+    ctl_run_input(&r, "put a -", "\xff\0", 2);
     assert_int_equal(r.status, 0);
     run_done(&r);
-    expect("put paged2 \xc3\xbc", 0, NULL, NULL);
-    expect(
-        "list paged --json", 0,
-        "{\"revision\":2,\"kvs\":[{\"key\":\"paged1\",\"value_base64\":\"/wA=\",\"create_"
-        "revision\":1,\"mod_revision\":1,\"version\":1},{\"key\":\"paged2\",\"value\":\"\xc3\xbc\","
-        "\"create_revision\":2,\"mod_revision\":2,\"version\":1}]}\n",
-        NULL);
-    expect("list paged", 0, "paged1\t\\xff\\x00\npaged2\t\xc3\xbc\n", NULL);
+    expect("put b \xc3\xbc", 0, NULL, NULL);
+    expect("list --json", 0,
+           "{\"revision\":2,\"kvs\":[{\"key\":\"a\",\"value_base64\":\"/wA=\",\"create_"
+           "revision\":1,\"mod_revision\":1,\"version\":1},{\"key\":\"b\",\"value\":\"\xc3\xbc\","
+           "\"create_revision\":2,\"mod_revision\":2,\"version\":1}]}\n",
+           NULL);
+    expect("list", 0, "a\t\\xff\\x00\nb\t\xc3\xbc\n", NULL);
+}
+
+/* A descriptor that is closed must neither become raftctl's socket nor count as success. */
+static void closed_standard_descriptors(void **state)
+{
+    struct run r;
+
+    (void)state;
+    fake_start("leader");
+    expect("put a 1", 0, NULL, NULL);
+    ctl_run_closed(&r, "get a", STDOUT_FILENO);
+    assert_int_equal(r.status, 1);
+    assert_non_null(strstr(buf_str(&r.err), "cannot write the result to standard output: "));
+    run_done(&r);
+    ctl_run_closed(&r, "put a -", STDIN_FILENO);
+    assert_int_equal(r.status, 1);
+    assert_non_null(strstr(buf_str(&r.err), "cannot read the value from standard input: "));
+    run_done(&r);
+    ctl_run_closed(&r, "get none", STDERR_FILENO);
+    assert_int_equal(r.status, 7);
+    run_done(&r);
+    expect("get a", 0, "1", NULL); /* and nothing was written where it does not belong */
 }
 
 static void values_from_standard_input(void **state)
@@ -252,11 +297,14 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(version_and_help),
+        cmocka_unit_test(batch_says_what_its_exit_status_is),
         cmocka_unit_test(usage_errors_exit_2_with_a_hint),
         cmocka_unit_test(views),
         cmocka_unit_test(views_without_a_leader),
         cmocka_unit_test(keys),
-        cmocka_unit_test(pages_become_one_list),
+        cmocka_unit_test(an_answer_in_pages_is_refused),
+        cmocka_unit_test(bytes_that_are_no_text),
+        cmocka_unit_test(closed_standard_descriptors),
         cmocka_unit_test(values_from_standard_input),
         cmocka_unit_test(key_limits),
         cmocka_unit_test(every_error_code),

@@ -173,7 +173,7 @@ static void health_without_a_leader(void **state)
     expect_health("{\"state\":\"candidate\",\"leader\":null," QUORUM(3, 2, 1) ",\"reason\":\"x\"}",
                   "health    NO QUORUM: 1 of 3 voters reachable, 2 needed; x");
     expect_health("{\"state\":\"follower\",\"leader\":null," QUORUM(3, 2, 2) ",\"reason\":\"y\"}",
-                  "health    NO LEADER: 2 of 3 voters reachable, electing; y");
+                  "health    NO LEADER: 2 of 3 voters reachable; y");
     expect_health("{\"state\":\"follower\",\"leader\":null}",
                   "health    NO QUORUM: no leader is known");
     expect_health("{\"state\":\"follower\",\"leader\":null,\"reason\":\"cut off\"}",

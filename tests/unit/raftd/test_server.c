@@ -1,3 +1,5 @@
+#include <lmdb.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -11,6 +13,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/mono.h"
 #include "process.h"
 
 static struct blob *blob_of(const char *text)
@@ -373,6 +376,95 @@ static void test_an_open_write_is_answered_at_the_end(void **state)
     assert_int_equal(process_teardown(&second), 0);
 }
 
+/* ---- A disk that hangs ---- */
+
+struct held { /* this process holds the log's writer lock, as a disk that never answers would */
+    MDB_env *env;
+    MDB_txn *txn;
+};
+
+/* A leader with a write that cannot be made durable, and that knows. */
+static void start_with_hanging_disk(struct process *p, struct held *held)
+{
+    struct admin_request r = {.command = "put", .key = blob_of("k"), .value = blob_of("v")};
+    char path[96];
+
+    process_configure(p, "[storage]\nmap_size = 16M\nstall_timeout = 200ms\n");
+    start_leader(p);
+    expect_has(put(p, "before", "v"), "{\"revision\":1,");
+    (void)snprintf(path, sizeof path, "%s/data/log", p->directory);
+    assert_int_equal(mdb_env_create(&held->env), 0);
+    assert_int_equal(mdb_env_set_maxdbs(held->env, 4), 0);
+    assert_int_equal(mdb_env_open(held->env, path, MDB_NOTLS, 0600), 0);
+    assert_int_equal(mdb_txn_begin(held->env, NULL, 0, &held->txn), 0);
+    process_send(p, &r);
+    admin_request_done(&r);
+    process_wait_log(p, "the log disk hangs");
+}
+
+static void release(struct held *held)
+{
+    mdb_txn_abort(held->txn);
+    mdb_env_close(held->env);
+}
+
+static void test_a_hanging_disk_cannot_keep_it_from_stopping(void **state)
+{
+    struct process *p = *state;
+    struct held held;
+
+    start_with_hanging_disk(p, &held);
+    assert_int_equal(process_stop(p, SIGTERM), RD_EXIT_IO);
+    expect_has(process_log(p), "raftd ends without it");
+    release(&held);
+    process_start(p);
+    process_wait_leader(p);
+    expect_has(get(p, "before"), "\"value\":\"v\"");
+}
+
+static void test_a_second_signal_ends_it_at_once(void **state)
+{
+    struct process *p = *state;
+    struct held held;
+
+    start_with_hanging_disk(p, &held);
+    mono_ms begun = mono_now_ms();
+    assert_int_equal(kill(p->pid, SIGTERM), 0);
+    process_wait_log(p, "stopping");
+    assert_int_equal(kill(p->pid, SIGTERM), 0); /* one more for the same wish */
+    while (mono_now_ms() < begun + 700) {
+        (void)poll(NULL, 0, 20);
+    }
+    assert_int_equal(process_stop(p, SIGINT), 128 + SIGINT);
+    assert_true(mono_now_ms() < begun + 4000);
+    expect_has(process_log(p), "a second signal: ends at once");
+    release(&held);
+}
+
+/* ---- What is not there yet ---- */
+
+static void test_http_set_by_hand_is_answered_with_a_warning(void **state)
+{
+    struct process *p = *state;
+
+    process_start(p);
+    assert_int_equal(process_stop(p, SIGTERM), 0);
+    assert_null(strstr(process_log(p), "HTTP"));
+    process_configure(p, "listen = 127.0.0.1:9\n"); /* still in [http] */
+    process_start(p);
+    assert_int_equal(process_stop(p, SIGTERM), 0);
+    expect_has(process_log(p), "this version has no HTTP interface: nothing listens there "
+                               "listen=127.0.0.1:9");
+}
+
+static void test_tls_is_refused(void **state)
+{
+    struct process *p = *state;
+
+    assert_int_equal(run(p, "-c", p->config, "-o", "tls.cert=/c"), RD_EXIT_CONFIG);
+    expect_has(process_log(p), "this version has no TLS");
+}
+
 /* In an outage nobody says what is committed: the members are shown nevertheless. */
 static void test_members_without_a_leader(void **state)
 {
@@ -422,6 +514,10 @@ int main(int argc, char **argv)
         PROCESS_TEST(test_log_level),
         PROCESS_TEST(test_an_open_write_is_answered_at_the_end),
         PROCESS_TEST(test_members_without_a_leader),
+        PROCESS_TEST(test_a_hanging_disk_cannot_keep_it_from_stopping),
+        PROCESS_TEST(test_a_second_signal_ends_it_at_once),
+        PROCESS_TEST(test_http_set_by_hand_is_answered_with_a_warning),
+        PROCESS_TEST(test_tls_is_refused),
     };
     if (argc != 2) {
         (void)fprintf(stderr, "usage: %s RAFTD\n", argv[0]);

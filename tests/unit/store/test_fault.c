@@ -34,6 +34,21 @@ static void codes_of_system_calls(void **state)
     assert_int_equal(store_fault_code(ENOMEM, PLENTY), -RD_ECONFIG);
 }
 
+/* Once it is open, nothing is a matter of its configuration any more. */
+static void codes_of_a_store_that_runs(void **state)
+{
+    static const int config[] = {EACCES, EPERM,  EROFS, ENOENT,       ENOTDIR,
+                                 EISDIR, ENOMEM, ELOOP, ENAMETOOLONG, EIO};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof config / sizeof config[0]; i++) {
+        assert_int_equal(store_fault_code_running(config[i], PLENTY), -RD_EDISK);
+    }
+    assert_int_equal(store_fault_code_running(ENOSPC, PLENTY), -RD_EDISK_FULL);
+    assert_int_equal(store_fault_code_running(MDB_MAP_FULL, PLENTY), -RD_EMAP_FULL);
+    assert_int_equal(store_fault_code_running(MDB_CORRUPTED, PLENTY), -RD_ECORRUPT);
+}
+
 /* A write cut short by a full file system comes out of LMDB as EIO. */
 static void eio_means_full_only_without_space(void **state)
 {
@@ -65,9 +80,9 @@ static void report_says_what_where_why_and_what_to_do(void **state)
         int code;
         const char *advice;
     } cases[] = {{ENOSPC, -RD_EDISK_FULL, "free space"},
-                 {MDB_MAP_FULL, -RD_EMAP_FULL, "raise map_size"},
+                 {MDB_MAP_FULL, -RD_EMAP_FULL, "raise storage.map_size"},
                  {MDB_CORRUPTED, -RD_ECORRUPT, "replace-server"},
-                 {EACCES, -RD_ECONFIG, "data_dir"},
+                 {EACCES, -RD_ECONFIG, "data_dir in [node], map_size in [storage]"},
                  {EFBIG, -RD_EDISK, "kernel log"}};
     const char *dir = *state;
 
@@ -80,8 +95,22 @@ static void report_says_what_where_why_and_what_to_do(void **state)
         assert_non_null(strstr(text, dir));
         assert_non_null(strstr(text, mdb_strerror(cases[i].rc)));
         assert_non_null(strstr(text, cases[i].advice));
+        assert_non_null(strstr(text, "free_bytes="));
         assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1); /* one line */
     }
+}
+
+static void what_is_not_known_is_not_said(void **state)
+{
+    (void)state;
+    fixture_capture_begin();
+    (void)store_fault_report("the thing broke", "/nowhere/at/all", EIO);
+    int code = store_fault_report_running("and again", "/nowhere/at/all", EROFS);
+    const char *text = fixture_capture_end();
+    assert_int_equal(code, -RD_EDISK);
+    assert_non_null(strstr(text, "the thing broke"));
+    assert_non_null(strstr(text, "and again"));
+    assert_null(strstr(text, "free_bytes"));
 }
 
 static void die(void *arg)
@@ -93,11 +122,11 @@ static void die(void *arg)
 
 static void die_ends_with_the_contract_status(void **state)
 {
-    int rcs[] = {ENOSPC, EFBIG, MDB_CORRUPTED};
-    int statuses[] = {RD_EXIT_DISK_FULL, RD_EXIT_IO, RD_EXIT_DATA};
+    int rcs[] = {ENOSPC, MDB_MAP_FULL, EFBIG, EROFS, MDB_CORRUPTED};
+    int statuses[] = {RD_EXIT_DISK_FULL, RD_EXIT_DISK_FULL, RD_EXIT_IO, RD_EXIT_IO, RD_EXIT_DATA};
 
     (void)state;
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < sizeof rcs / sizeof rcs[0]; i++) {
         fixture_capture_begin();
         int status = fixture_child(die, &rcs[i]);
         const char *text = fixture_capture_end();
@@ -138,10 +167,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(codes_of_system_calls),
+        cmocka_unit_test(codes_of_a_store_that_runs),
         cmocka_unit_test(eio_means_full_only_without_space),
         cmocka_unit_test(codes_of_lmdb),
         cmocka_unit_test_setup_teardown(report_says_what_where_why_and_what_to_do, fixture_setup,
                                         fixture_teardown),
+        cmocka_unit_test(what_is_not_known_is_not_said),
         cmocka_unit_test(die_ends_with_the_contract_status),
         cmocka_unit_test(a_page_that_cannot_be_read_is_said_so),
     };

@@ -62,6 +62,7 @@ static void a_batch_completes_once(void **state)
     assert_true(stats.commit_p50_us > 0 && stats.commit_p50_us == stats.commit_p99_us);
     assert_true(stats.log_bytes >= 4096 && stats.log_bytes % 4096 == 0);
     assert_true(stats.state_bytes >= 4096);
+    assert_int_equal(stats.log_bytes, store_log_bytes(s));
     store_close(s);
     fixture_log_done(&log);
 }
@@ -273,6 +274,66 @@ static void a_hanging_commit_is_a_stall(void **state)
     }
 }
 
+struct closing {
+    const char *dir;
+    int go, ready;
+};
+
+static void close_while_it_hangs(void *arg)
+{
+    struct closing *c = arg;
+    struct fixture_log log = {0};
+    struct store_info info;
+    char byte = 0;
+    struct store *s = fixture_open(c->dir, &info);
+
+    assert_int_equal(store_start(s), 0);
+    assert_int_equal(write(c->go, &byte, 1), 1);
+    assert_int_equal(read(c->ready, &byte, 1), 1);
+    fixture_log_add(&log, 1, 10, 1);
+    struct store_batch batch = fixture_batch(&log, 1, 1);
+    store_submit(s, &batch);
+    store_close(s);
+}
+
+/* Nobody waits for the answer of a dead disk for ever. */
+static void closing_gives_up_on_a_hanging_disk(void **state)
+{
+    int go[2];
+    int ready[2];
+    int wait[2];
+    int status;
+    char byte = 0;
+
+    assert_true(pipe(go) == 0 && pipe(ready) == 0 && pipe(wait) == 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        (void)setenv("CMOCKA_TEST_ABORT", "1", 1);
+        struct hang h = {*state, ready[1], wait[0]};
+        (void)close(wait[1]);
+        (void)!read(go[0], &byte, 1);
+        fixture_edit(*state, "log", hold_writer, &h);
+        _exit(0);
+    }
+    struct closing c = {*state, go[1], ready[0]};
+    mono_ms begun = mono_now_ms();
+    fixture_capture_begin();
+    status = fixture_child(close_while_it_hangs, &c);
+    const char *text = fixture_capture_end();
+    assert_int_equal(status, RD_EXIT_IO);
+    assert_true(mono_now_ms() - begun >= 4900);
+    assert_non_null(strstr(text, "the disk hangs"));
+    assert_non_null(strstr(text, "waited_ms=5000"));
+    assert_int_equal(write(wait[1], &byte, 1), 1);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    for (int i = 0; i < 2; i++) {
+        (void)close(go[i]);
+        (void)close(ready[i]);
+        (void)close(wait[i]);
+    }
+}
+
 /* ---- A disk that fails ---- */
 
 static void a_full_map_is_told_and_harms_nothing(void **state)
@@ -296,7 +357,7 @@ static void a_full_map_is_told_and_harms_nothing(void **state)
     }
     const char *text = fixture_capture_end();
     assert_int_equal(code, -RD_EMAP_FULL);
-    assert_non_null(strstr(text, "raise map_size"));
+    assert_non_null(strstr(text, "raise storage.map_size"));
     assert_int_equal(seq, log.count - 1); /* untouched by the failure */
     store_close(s);
 
@@ -436,6 +497,7 @@ int main(void)
         WITH_DIR(a_second_batch_in_flight_is_a_bug),
         WITH_DIR(the_log_thread_takes_no_signals),
         WITH_DIR(a_hanging_commit_is_a_stall),
+        WITH_DIR(closing_gives_up_on_a_hanging_disk),
         WITH_DIR(a_full_map_is_told_and_harms_nothing),
         WITH_DIR(a_failed_write_ends_the_process),
         WITH_DIR(a_full_disk_has_its_own_status),
