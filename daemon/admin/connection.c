@@ -235,7 +235,7 @@ static void conn_trim_input(struct admin_conn *c)
 {
     if (c->in.size == 0 && c->in.capacity > ADMIN_READ_SIZE) {
         buf_done(&c->in);
-    } else if (c->in.size <= ADMIN_READ_SIZE && c->in.capacity > 4 * ADMIN_READ_SIZE) {
+    } else if (c->in.size <= ADMIN_READ_SIZE && c->in.capacity / 4 > ADMIN_READ_SIZE) {
         struct buf small = BUF_INIT;
         buf_put(&small, c->in.data, c->in.size);
         buf_done(&c->in);

@@ -166,6 +166,7 @@ int check_run(struct ctl *ctl, const struct invocation *inv, struct ctl_error *e
     struct buf out = BUF_INIT;
     struct outcome o;
 
+    memset(&o, 0, sizeof o);
     int code = run_child(inv->text[OPT_DATA_DIR], &o, &reason);
     if (code == 0) {
         (ctl->json ? put_json : put_text)(&o.check, &out);

@@ -239,8 +239,8 @@ int client_receive(struct client *c, uint64_t deadline, struct admin_reply *out,
 /* raftd hung up before it had the whole request. It may have said why: take that for the error. */
 static int find_refusal(struct client *c, int lost, struct ctl_error *e)
 {
-    struct ctl_error nothing_more;
-    struct admin_reply reply;
+    struct ctl_error nothing_more = {0};
+    struct admin_reply reply = {0};
 
     while (client_receive(c, 0, &reply, &nothing_more) == 0) { /* what has arrived already */
         const struct blob *m = reply.message;
