@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "node/types.h"
 #include "state/command.h"
 #include "wire/admin.h"
 
@@ -40,6 +41,10 @@ struct server_ops {
     void (*is_leader)(void *server, struct admin_call *call);
     void (*watch)(void *server, struct admin_call *call);
     void (*bootstrap)(void *server, struct admin_call *call, uint32_t timeout_ms);
+    /* A change of the membership or of the leader: incarnation, seq and term are the server's to
+     * fill in. Progress comes by admin_answer_more(). Borrowed. */
+    void (*change)(void *server, struct admin_call *call, const struct peer_change *change,
+                   uint32_t timeout_ms);
     /* An encoded transaction (moved). `deletes`: the result is that of `del`. */
     void (*write)(void *server, struct admin_call *call, struct blob *txn, bool deletes,
                   uint32_t timeout_ms);
@@ -64,6 +69,13 @@ struct admin_config {
 int admin_open(struct event_base *base, const struct admin_config *config,
                const struct server_ops *ops, struct admin **out);
 void admin_close(struct admin *a); /* removes the socket file */
+
+/* The process is about to stop: the socket file goes, and no client can send any more, so each knows
+ * of each request whether it was taken. What was sent before is still answered, then its connection
+ * is closed; watches go on until admin_close(). */
+void admin_drain(struct admin *a);
+/* Everything that was sent is answered, and the answers are with the kernel. */
+bool admin_is_drained(const struct admin *a);
 
 /* Last reply to a call; frees it. */
 void admin_answer(struct admin_call *call, int code, uint32_t leader, const char *message,

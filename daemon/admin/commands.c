@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/units.h"
 
 static uint32_t timeout_of(const struct admin_request *r)
 {
@@ -57,6 +58,46 @@ static const char *check_level(const struct admin_request *r)
     return log_level_by_name(r->text, &level) ? NULL
                                               : "the level is one of error, warning, notice, info, "
                                                 "debug";
+}
+
+/* The id of a member has 32 bits on the wire too, so that 0 is the only one that cannot be. */
+static const char *check_member(const struct admin_request *r)
+{
+    return r->member_id ? NULL : "member_id: the id of a node is required, 1 to 4294967295";
+}
+
+static const char *check_address(const struct admin_request *r)
+{
+    struct host_port address;
+
+    if (units_parse_host_port(r->address, &address)) {
+        return "address: where the other members dial the node is required, HOST:PORT as in "
+               "10.0.0.4:7400 or [fd00::4]:7400";
+    }
+    if (units_is_wildcard(&address)) {
+        return "address: 0.0.0.0 and [::] are to listen on; give the address that the other "
+               "members dial";
+    }
+    return NULL;
+}
+
+static const char *check_add(const struct admin_request *r)
+{
+    const char *wrong = check_member(r);
+
+    return wrong ? wrong : check_address(r);
+}
+
+static const char *check_replace(const struct admin_request *r)
+{
+    if (r->replaces == 0) {
+        return "replaces: the id of the member that leaves is required, 1 to 4294967295";
+    }
+    if (r->replaces == r->member_id) {
+        return "replaces: a node cannot replace itself, and ids are never used again; give the "
+               "new node an id of its own in member_id";
+    }
+    return check_add(r);
 }
 
 /* ---- Rows ---- */
@@ -162,6 +203,72 @@ static void run_list(const struct server_ops *ops, struct admin_call *call, stru
     ops->list(ops->server, call, blob_take(&r->key), r->limit, r->stale, timeout_of(r));
 }
 
+static void run_add(const struct server_ops *ops, struct admin_call *call, struct admin_request *r)
+{
+    struct peer_change change = {
+        .kind = PEER_CHANGE_ADD, .id = r->member_id, .learner = r->learner, .no_wait = r->no_wait};
+
+    _Static_assert(sizeof change.address == sizeof r->address, "what fits there fits here");
+    memcpy(change.address, r->address, sizeof change.address);
+    ops->change(ops->server, call, &change, timeout_of(r));
+}
+
+static void run_replace(const struct server_ops *ops, struct admin_call *call,
+                        struct admin_request *r)
+{
+    struct peer_change change = {
+        .kind = PEER_CHANGE_ADD, .id = r->member_id, .replaces = r->replaces};
+
+    memcpy(change.address, r->address, sizeof change.address);
+    ops->change(ops->server, call, &change, timeout_of(r));
+}
+
+static void run_on_member(const struct server_ops *ops, struct admin_call *call,
+                          const struct admin_request *r, enum peer_change_kind kind)
+{
+    struct peer_change change = {.kind = kind, .id = r->member_id, .force = r->force};
+
+    ops->change(ops->server, call, &change, timeout_of(r));
+}
+
+static void run_promote(const struct server_ops *ops, struct admin_call *call,
+                        struct admin_request *r)
+{
+    run_on_member(ops, call, r, PEER_CHANGE_PROMOTE);
+}
+
+static void run_demote(const struct server_ops *ops, struct admin_call *call,
+                       struct admin_request *r)
+{
+    run_on_member(ops, call, r, PEER_CHANGE_DEMOTE);
+}
+
+static void run_remove(const struct server_ops *ops, struct admin_call *call,
+                       struct admin_request *r)
+{
+    run_on_member(ops, call, r, PEER_CHANGE_REMOVE);
+}
+
+static void run_hand_over(const struct server_ops *ops, struct admin_call *call,
+                          const struct admin_request *r, raft_id target)
+{
+    struct peer_change change = {.kind = PEER_CHANGE_TRANSFER, .id = target, .no_wait = r->no_wait};
+
+    ops->change(ops->server, call, &change, timeout_of(r));
+}
+
+static void run_step_down(const struct server_ops *ops, struct admin_call *call,
+                          struct admin_request *r)
+{
+    run_hand_over(ops, call, r, 0); /* whoever is best */
+}
+
+static void run_transfer(const struct server_ops *ops, struct admin_call *call,
+                         struct admin_request *r)
+{
+    run_hand_over(ops, call, r, r->member_id);
+}
+
 static void run_log_level(const struct server_ops *ops, struct admin_call *call,
                           struct admin_request *r)
 {
@@ -182,6 +289,13 @@ static const struct admin_command commands[] = {
     {"is-leader", ADMIN_ASK, false, NULL, run_is_leader},
     {"watch", ADMIN_ASK, true, NULL, run_watch},
     {"bootstrap", ADMIN_CHANGE, false, NULL, run_bootstrap},
+    {"add-server", ADMIN_CHANGE, false, check_add, run_add},
+    {"promote", ADMIN_CHANGE, false, check_member, run_promote},
+    {"demote", ADMIN_CHANGE, false, check_member, run_demote},
+    {"remove-server", ADMIN_CHANGE, false, check_member, run_remove},
+    {"replace-server", ADMIN_CHANGE, false, check_replace, run_replace},
+    {"step-down", ADMIN_CHANGE, false, NULL, run_step_down},
+    {"transfer", ADMIN_CHANGE, false, check_member, run_transfer},
     {"put", ADMIN_CHANGE, false, check_put, run_put},
     {"get", ADMIN_CHANGE, false, check_key, run_get},
     {"del", ADMIN_CHANGE, false, check_key, run_del},

@@ -393,6 +393,12 @@ static bool is_answered(const struct admin_conn *c)
     return c->calls_open == 0 && c->out_sent == c->out.size;
 }
 
+/* Who closed its side ends its watches. Who was closed by us has not. */
+static bool goes_on(const struct admin_conn *c)
+{
+    return c->admin->draining && c->watches_open > 0;
+}
+
 void admin_flush(struct admin *a)
 {
     struct admin_conn *c;
@@ -409,7 +415,7 @@ void admin_flush(struct admin *a)
             conn_set_paused(c, false);
             event_active(c->read_event, EV_READ, 0); /* frames that arrived before the pause */
         }
-        if (c->input_ended && is_answered(c)) {
+        if (c->input_ended && is_answered(c) && !goes_on(c)) {
             admin_conn_doom(c);
         }
     }
@@ -483,6 +489,30 @@ void admin_conn_accept(struct admin *a, int fd)
     if (event_add(c->read_event, NULL)) {
         admin_conn_doom(c);
     }
+    if (a->draining) {
+        (void)shutdown(fd, SHUT_RD);
+    }
+}
+
+void admin_conns_drain(struct admin *a)
+{
+    struct admin_conn *c;
+
+    LIST_FOREACH (c, &a->conns, link) {
+        (void)shutdown(c->fd, SHUT_RD); /* what is in the socket can still be read */
+    }
+}
+
+bool admin_conns_are_drained(const struct admin *a)
+{
+    const struct admin_conn *c;
+
+    LIST_FOREACH (c, &a->conns, link) {
+        if (!c->doomed && !(c->input_ended && is_answered(c))) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static void conn_free(struct admin_conn *c)

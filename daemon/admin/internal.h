@@ -66,8 +66,9 @@ struct admin {
     struct evconnlistener *listener;
     struct event *listener_retry; /* out of descriptors: listen again later */
     bool starved;                 /* said so already */
-    char *path;                   /* of the socket file; NULL when none was made */
-    dev_t path_dev;               /* the file is removed only while it is ours */
+    bool draining;
+    char *path;     /* of the socket file; NULL when none was made */
+    dev_t path_dev; /* the file is removed only while it is ours */
     ino_t path_ino;
     LIST_HEAD(, admin_conn) conns;
     TAILQ_HEAD(, admin_conn) dirty;
@@ -93,6 +94,9 @@ bool admin_may_log(struct admin *a, uint64_t *dropped);
 /* connection.c: take over a connected socket. */
 void admin_conn_accept(struct admin *a, int fd);
 void admin_conn_doom(struct admin_conn *c);
+/* connection.c: nothing more can be sent on any connection. */
+void admin_conns_drain(struct admin *a);
+bool admin_conns_are_drained(const struct admin *a);
 /* connection.c: end all connections, free the spare calls. */
 void admin_conns_free(struct admin *a);
 

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <grp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -247,6 +248,20 @@ static void remove_path(const struct admin *a)
     if (lstat(a->path, &st) == 0 && st.st_dev == a->path_dev && st.st_ino == a->path_ino) {
         (void)unlink(a->path);
     }
+}
+
+void admin_drain(struct admin *a)
+{
+    a->draining = true;
+    remove_path(a); /* those who are connecting are still taken in */
+    admin_conns_drain(a);
+}
+
+bool admin_is_drained(const struct admin *a)
+{
+    struct pollfd waiting = {.fd = evconnlistener_get_fd(a->listener), .events = POLLIN};
+
+    return poll(&waiting, 1, 0) == 0 && admin_conns_are_drained(a);
 }
 
 void admin_close(struct admin *a)

@@ -59,8 +59,8 @@ const struct option option_table[OPTIONS] = {
      "3 x heartbeat_interval; the same on all nodes. Leases last at most 0.8 T.",
      MS(20), MINUTES(10), FIELD(election_timeout_ms), OPTION_DURATION, 0},
     {"raft", "shutdown_transfer_timeout", "5s",
-     "Not in this version yet: how long a leader that is told to stop tries to hand over first. "
-     "It stops at once, and the others elect.",
+     "How long a node that is told to stop takes at most to hand its leadership over and to answer "
+     "what it was asked.",
      MS(100), MINUTES(10), FIELD(shutdown_transfer_timeout_ms), OPTION_DURATION, 0},
 
     {"storage", "map_size", "16G",

@@ -1,6 +1,3 @@
-#include <inttypes.h>
-#include <stdio.h>
-
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -44,12 +41,13 @@ void inbound_close(struct inbound *in)
     inbound_forget(in);
 }
 
-static void inbound_refuse(struct inbound *in, raft_id id, int code, const char *why)
+void inbound_refuse(struct inbound *in, const struct peer_hello *hello,
+                    const struct peer_refusal *refusal)
 {
     struct conn *c = in->conn;
 
     inbound_forget(in);
-    net_refuse(in->net, c, id, code, why);
+    net_refuse(in->net, c, hello, refusal);
 }
 
 static void inbound_protocol_error(struct inbound *in, const char *why)
@@ -60,7 +58,7 @@ static void inbound_protocol_error(struct inbound *in, const char *why)
     inbound_close(in);
 }
 
-static struct inbound *inbound_find(const struct net *n, raft_id id)
+struct inbound *inbound_find(const struct net *n, raft_id id)
 {
     struct inbound *in;
 
@@ -185,11 +183,25 @@ static void inbound_tell(struct inbound *in)
     }
 }
 
+static int inbound_check(const struct inbound *in, const struct peer_hello *hello,
+                         struct peer_refusal *refusal)
+{
+    const struct net *n = in->net;
+    int code = net_check(n, hello, refusal);
+
+    return code ? code : twin_check(net_link(n, hello->id), in->conn, hello, refusal);
+}
+
 void inbound_review(struct inbound *in)
 {
     bool was_inside = in->inside;
+    struct peer_refusal refusal;
 
     if (!in->id) {
+        return;
+    }
+    if (inbound_check(in, in->hello, &refusal)) {
+        inbound_refuse(in, in->hello, &refusal);
         return;
     }
     inbound_settle(in);
@@ -205,6 +217,7 @@ static void inbound_accept(struct inbound *in, const struct peer_hello *hello)
 {
     if (in->id == 0) {
         in->id = hello->id;
+        in->heard = ++in->net->order;
         in->hello = mem_alloc(sizeof *in->hello);
         conn_set_deadline(in->conn, NET_STRANGER_MS, "not one of ours");
     }
@@ -215,25 +228,9 @@ static void inbound_accept(struct inbound *in, const struct peer_hello *hello)
     }
 }
 
-static int inbound_check(const struct net *n, const struct peer_hello *hello,
-                         char why[PEER_WHY_SIZE])
-{
-    const struct link *l = net_link(n, hello->id);
-    int code = n->ops.check(n->ops.arg, hello, why);
-
-    if (code == 0 && l && link_contradicts(l, hello)) {
-        (void)snprintf(why, PEER_WHY_SIZE,
-                       "node %" PRIu32 " is connected with another data directory: two nodes have "
-                       "this id; give one of them another",
-                       hello->id);
-        code = -RD_EINVALID;
-    }
-    return code;
-}
-
 static void inbound_hello(struct inbound *in, const struct peer_hello *hello)
 {
-    char why[PEER_WHY_SIZE] = "";
+    struct peer_refusal refusal;
 
     if (in->id && hello->id != in->id) {
         inbound_protocol_error(in, "another id than in its first hello");
@@ -248,9 +245,8 @@ static void inbound_hello(struct inbound *in, const struct peer_hello *hello)
     case SAID_NEW:
         break;
     }
-    int code = inbound_check(in->net, hello, why);
-    if (code) {
-        inbound_refuse(in, hello->id, code, why);
+    if (inbound_check(in, hello, &refusal)) {
+        inbound_refuse(in, hello, &refusal);
     } else {
         inbound_accept(in, hello);
     }
@@ -300,6 +296,8 @@ static void inbound_message(void *arg, struct peer_msg *msg)
     case PEER_FORWARD_REPLY:
     case PEER_PROGRESS_ASK:
     case PEER_PROGRESS:
+    case PEER_CHANGE:
+    case PEER_CHANGE_REPLY:
         if (inbound_deliver(in, msg)) {
             return; /* moved */
         }

@@ -1,6 +1,7 @@
 /* internal.h - what the files of this room share. Not for other rooms.
  *
  * net.c keeps the tables, link.c dials, inbound.c answers; both carry their frames on conn.c.
+ * twin.c tells them which of two processes with one id counts.
  * Threads: loop thread only. */
 #ifndef RAFTD_NET_INTERNAL_H
 #define RAFTD_NET_INTERNAL_H
@@ -67,28 +68,31 @@ struct link {
     uint32_t backoff_ms; /* the next wait, before jitter */
     uint32_t tries;      /* since the link was up */
     struct said said;
-    uint64_t incarnation;   /* of the peer's process on this link */
-    struct uuid store;      /* of the peer on this link */
-    bool told_down;         /* the log's last word is that there is no link */
-    bool refused;           /* the last attempt ended so; another hello may fare better */
-    bool report_down;       /* net_ops.link_down is owed */
+    struct peer_hello *hello; /* the peer's last on this connection; NULL: none yet */
+    uint64_t dialled;         /* net->order when this connection began */
+    uint64_t copy;            /* a process that runs from a copy of the peer's directory; 0: none */
+    bool told_down;           /* the log's last word is that there is no link */
+    bool refused;             /* the last attempt ended so; another hello may fare better */
+    bool report_down;         /* net_ops.link_down is owed */
+    bool report_failed;       /* net_ops.failed is owed: */
+    int failed_code;
+    char failed[NET_WHY_SIZE];
     char why[NET_WHY_SIZE]; /* there is no link; "" while it is up */
 };
 
 struct link *link_new(struct net *n, const struct node_target *target);
 /* Dial now, unless it cannot be helped by that. Called when there is a hello to send. */
 void link_dial(struct link *l);
-/* Somebody on a connection of its own claims to be this peer: is it surely another one, because the
- * one at the peer's address, to which we are linked, shows another store? */
-bool link_contradicts(const struct link *l, const struct peer_hello *hello);
 /* The peer's process `incarnation` has just said hello to us, so it can be reached: do not wait,
  * and do not trust a link to an earlier process. */
 void link_poke(struct link *l, uint64_t incarnation);
 /* Our hello changed: send it; if the last one was refused, try this one. */
 void link_send_hello(struct link *l);
+/* What we know of others changed: does the peer still fit? Else it is refused: false. */
+bool link_review(struct link *l);
 void link_close(struct link *l); /* freed by net_reap() */
 /* net_ops.link_down() is owed: it is called from the loop, at once. */
-void link_owe_report(struct link *l);
+void link_owe_down(struct link *l);
 
 /* ---- Accepted side (inbound.c) ---- */
 
@@ -102,16 +106,33 @@ struct inbound {
     enum node_standing standing;
     struct peer_hello *hello; /* its last one; NULL: none yet */
     struct said said;
-    uint64_t told; /* hash of our last hello to it */
+    uint64_t heard; /* net->order at its first hello */
+    uint64_t told;  /* hash of our last hello to it */
 };
 TAILQ_HEAD(inbound_list, inbound);
 
 void inbound_new(struct net *n, int fd, const struct sockaddr *from);
-/* Our hello changed, and what we know of others perhaps: decide anew what it is to us, and tell it
- * what it may hear. */
+/* Our hello changed, and what we know of others perhaps: decide anew whether we talk to it and what
+ * it is to us, and tell it what it may hear. */
 void inbound_review(struct inbound *in);
+/* The one of ours with this id, or NULL. */
+struct inbound *inbound_find(const struct net *n, raft_id id);
+/* Its hello does not fit, or does not fit any more. */
+void inbound_refuse(struct inbound *in, const struct peer_hello *hello,
+                    const struct peer_refusal *refusal);
 void inbound_close(struct inbound *in); /* freed by net_reap() */
 void inbound_free(struct inbound *in);
+
+/* ---- One id, two processes (twin.c) ---- */
+
+/* Somebody on a connection of its own claims to be the peer of a link (NULL: we keep none). Is it
+ * surely another one than the one at the peer's address, to which we are linked? 0, or the code and
+ * the refusal. */
+int twin_check(const struct link *l, const struct conn *dialler, const struct peer_hello *hello,
+               struct peer_refusal *refusal);
+/* The link has just heard the peer: who came in under its id and is another one has to go. May drop
+ * the link, to dial it again. */
+void twin_settle(struct link *l);
 
 /* ---- Tables (net.c) ---- */
 
@@ -124,6 +145,7 @@ struct net {
     struct listener *listener;
     struct resolver *resolver;
     struct prng prng; /* jitter */
+    uint64_t order;   /* counts dials and first hellos: which came first */
     struct hush hush;
     struct net_hello {
         struct buf frame; /* empty before the first net_set_hello() */
@@ -136,7 +158,7 @@ struct net {
     struct inbound_list strangers, accepted; /* oldest first */
     uint32_t strangers_count, accepted_count;
     SLIST_HEAD(inbound_dead, inbound) dead_inbound;
-    struct event reports; /* runs the link_down() that are owed */
+    struct event reports; /* runs the link_down() and failed() that are owed */
     char *trouble;        /* what net_trouble() answered, NET_TROUBLE_SIZE */
 };
 
@@ -145,8 +167,11 @@ struct link *net_link(const struct net *n, raft_id id); /* NULL: no such target 
 bool net_put_hello(struct net *n, struct conn *c, enum node_standing standing);
 /* Take note of a hello. */
 enum said_news net_said(struct net *n, struct said *s, const struct peer_hello *hello);
-/* Tell the peer why, log it, and let the connection drain; its owner forgets it. */
-void net_refuse(struct net *n, struct conn *c, raft_id id, int code, const char *why);
+/* net_ops.check(), with the code in the refusal. */
+int net_check(const struct net *n, const struct peer_hello *hello, struct peer_refusal *refusal);
+/* Tell who said this hello why, log it, and let the connection drain; its owner forgets it. */
+void net_refuse(struct net *n, struct conn *c, const struct peer_hello *hello,
+                const struct peer_refusal *refusal);
 /* One line about a peer (id 0: known by its address only), at most once a minute per code. */
 void net_log_peer(struct net *n, const char *message, raft_id id, const struct conn *c, int code,
                   const char *why);

@@ -43,11 +43,21 @@ static void link_let_go(struct link *l)
     if (l->state == LINK_UP) {
         l->net->stats.outbound--;
     }
+    mem_free(l->hello);
+    l->hello = NULL;
 }
 
-void link_owe_report(struct link *l)
+void link_owe_down(struct link *l)
 {
     l->report_down = true;
+    event_active(&l->net->reports, EV_TIMEOUT, 0);
+}
+
+/* net_ops.failed() is owed, with l->failed as its sentence. */
+static void link_owe_failed(struct link *l, int code)
+{
+    l->report_failed = true;
+    l->failed_code = code;
     event_active(&l->net->reports, EV_TIMEOUT, 0);
 }
 
@@ -84,7 +94,10 @@ static void link_lost(struct link *l, int code)
     link_set_state(l, LINK_WAITING);
     link_log(l, was_up ? "link down" : "no link", code);
     if (was_up) {
-        link_owe_report(l);
+        link_owe_down(l);
+    } else {
+        memcpy(l->failed, l->why, sizeof l->failed);
+        link_owe_failed(l, -RD_EUNREACHABLE);
     }
     uint32_t fifth = l->backoff_ms / 5;
     link_arm(l, (uint32_t)prng_range(&n->prng, l->backoff_ms - fifth, l->backoff_ms + fifth + 1));
@@ -94,15 +107,51 @@ static void link_lost(struct link *l, int code)
 
 /* ---- Hello and after ---- */
 
-static void link_refuse(struct link *l, const struct peer_hello *hello, int code, const char *why)
+/* l->why says who refused whom, for status; `sentence` says it to who wanted this link. */
+static void link_refused(struct link *l, int code, const char *sentence)
 {
-    struct conn *c = l->conn;
+    bool was_up = l->state == LINK_UP;
 
-    l->conn = NULL;
-    link_set_why(l, "refused: %s: %s", err_name(code), why);
-    net_refuse(l->net, c, hello->id, code, why);
     link_lost(l, code);
     l->refused = true;
+    if (!was_up) {
+        (void)snprintf(l->failed, sizeof l->failed, "%s", sentence);
+        link_owe_failed(l, code);
+    }
+}
+
+static void link_refuse(struct link *l, const struct peer_hello *hello,
+                        const struct peer_refusal *refusal)
+{
+    struct conn *c = l->conn;
+    char sentence[NET_WHY_SIZE];
+
+    l->conn = NULL;
+    link_set_why(l, "refused: %s: %s", err_name(refusal->code), refusal->why);
+    (void)snprintf(sentence, sizeof sentence, "%s is refused: %s", c->peer, refusal->why);
+    net_refuse(l->net, c, hello, refusal);
+    link_refused(l, refusal->code, hello->id == l->id ? sentence : refusal->why);
+}
+
+static void link_refused_by_peer(struct link *l, const struct peer_refusal *refusal)
+{
+    char sentence[NET_WHY_SIZE];
+
+    link_set_why(l, "refused: %s by %s: %s", err_name(refusal->code), l->conn->peer, refusal->why);
+    (void)snprintf(sentence, sizeof sentence, "refused by %s: %s", l->conn->peer, refusal->why);
+    link_refused(l, refusal->code, sentence);
+    l->net->ops.refused(l->net->ops.arg, l->id, refusal);
+}
+
+bool link_review(struct link *l)
+{
+    struct peer_refusal refusal;
+
+    if (l->state != LINK_UP || net_check(l->net, l->hello, &refusal) == 0) {
+        return true;
+    }
+    link_refuse(l, l->hello, &refusal);
+    return false;
 }
 
 static void link_up(struct link *l, const struct peer_hello *hello)
@@ -123,12 +172,13 @@ static void link_up(struct link *l, const struct peer_hello *hello)
 static void link_hello(struct link *l, const struct peer_hello *hello)
 {
     struct net *n = l->net;
-    char why[PEER_WHY_SIZE] = "";
+    struct peer_refusal refusal = {.code = -RD_EINVALID};
 
     if (hello->id != l->id) {
-        (void)snprintf(why, sizeof why, "%s answers as node %" PRIu32 ", not as node %" PRIu32,
-                       l->conn->peer, hello->id, l->id);
-        link_refuse(l, hello, -RD_EINVALID, why);
+        (void)snprintf(refusal.why, sizeof refusal.why,
+                       "%s answers as node %" PRIu32 ", not as node %" PRIu32, l->conn->peer,
+                       hello->id, l->id);
+        link_refuse(l, hello, &refusal);
         return;
     }
     enum said_news news = net_said(n, &l->said, hello);
@@ -142,17 +192,19 @@ static void link_hello(struct link *l, const struct peer_hello *hello)
     if (news == SAID_AGAIN) {
         return;
     }
-    int code = n->ops.check(n->ops.arg, hello, why);
-    if (code) {
-        link_refuse(l, hello, code, why);
+    if (net_check(n, hello, &refusal)) {
+        link_refuse(l, hello, &refusal);
         return;
     }
-    l->incarnation = hello->incarnation;
-    l->store = hello->store;
+    if (!l->hello) {
+        l->hello = mem_alloc(sizeof *l->hello);
+    }
+    *l->hello = *hello;
     if (l->state == LINK_HELLO) {
         link_up(l, hello);
     }
     n->ops.hello(n->ops.arg, hello);
+    twin_settle(l);
 }
 
 static void link_message(void *arg, struct peer_msg *msg)
@@ -164,17 +216,15 @@ static void link_message(void *arg, struct peer_msg *msg)
         link_hello(l, msg->hello);
         break;
     case PEER_REFUSAL:
-        link_set_why(l, "refused: %s by %s: %s", err_name(msg->refusal->code), l->conn->peer,
-                     msg->refusal->why);
-        link_lost(l, msg->refusal->code);
-        l->refused = true;
-        l->net->ops.refused(l->net->ops.arg, l->id, msg->refusal);
+        link_refused_by_peer(l, msg->refusal);
         break;
     case PEER_RAFT:
     case PEER_FORWARD:
     case PEER_FORWARD_REPLY:
     case PEER_PROGRESS_ASK:
     case PEER_PROGRESS:
+    case PEER_CHANGE:
+    case PEER_CHANGE_REPLY:
         /* A node sends on the connections it dialled, never on those it accepted. */
         l->net->stats.bad_frames++;
         link_set_why(l, "%s sends messages on a connection it did not dial", l->conn->peer);
@@ -190,7 +240,7 @@ static void link_connected(void *arg)
 
     link_set_state(l, LINK_HELLO);
     l->said = (struct said){0};
-    conn_set_deadline(l->conn, NET_HELLO_MS, "hello timed out");
+    conn_set_deadline(l->conn, NET_HELLO_MS, "timed out");
     (void)net_put_hello(l->net, l->conn, NODE_MEMBER);
     conn_flush(l->conn);
 }
@@ -236,6 +286,7 @@ static void link_connect(struct link *l, int code)
         code = conn_dial(&l->net->conns, (const struct sockaddr *)to, size,
                          l->net->config.user_timeout_ms, &link_ops, l, &l->conn);
         if (code == 0) {
+            l->dialled = ++l->net->order;
             link_set_state(l, LINK_CONNECTING);
             conn_set_deadline(l->conn, NET_CONNECT_MS, "");
             return;
@@ -256,7 +307,13 @@ static void link_failed(void *arg, int code, const char *why)
         link_connect(l, code);
         return;
     }
-    link_set_why(l, "%s: %s", why, c->peer);
+    if (l->state == LINK_HELLO) {
+        bool foreign = code == -RD_EPROTOCOL || code == -RD_ETOO_LARGE;
+        link_set_why(l, "no hello from %s: %s", c->peer,
+                     foreign ? "what it sends is not raftd's protocol" : why);
+    } else {
+        link_set_why(l, "%s: %s", why, c->peer);
+    }
     link_lost(l, code);
 }
 
@@ -317,14 +374,9 @@ static void link_timer(evutil_socket_t fd, short what, void *arg)
     }
 }
 
-bool link_contradicts(const struct link *l, const struct peer_hello *hello)
-{
-    return l->state == LINK_UP && !uuid_equal(&l->store, &hello->store);
-}
-
 void link_poke(struct link *l, uint64_t incarnation)
 {
-    bool stale_link = l->state == LINK_UP && incarnation > l->incarnation;
+    bool stale_link = l->state == LINK_UP && incarnation > l->hello->incarnation;
     bool stale_dial =
         l->state == LINK_CONNECTING && mono_now_ms() - l->since >= NET_STALE_CONNECT_MS;
 
@@ -357,6 +409,8 @@ struct link *link_new(struct net *n, const struct node_target *target)
     } else {
         link_set_why(l, "the address \"%s\" is not HOST:PORT", l->address);
         link_log(l, "no link", -RD_EINVALID);
+        memcpy(l->failed, l->why, sizeof l->failed);
+        link_owe_failed(l, -RD_EINVALID);
     }
     TAILQ_INSERT_TAIL(&n->links, l, entry);
     return l;

@@ -73,14 +73,26 @@ void net_log_peer(struct net *n, const char *message, raft_id id, const struct c
     }
 }
 
-void net_refuse(struct net *n, struct conn *c, raft_id id, int code, const char *why)
+int net_check(const struct net *n, const struct peer_hello *hello, struct peer_refusal *refusal)
 {
-    struct peer_refusal refusal = {.code = code};
-    struct peer_msg msg = {.type = PEER_REFUSAL, .refusal = &refusal};
+    *refusal = (struct peer_refusal){.code = 0};
+    refusal->code = n->ops.check(n->ops.arg, hello, refusal);
+    return refusal->code;
+}
 
-    (void)snprintf(refusal.why, sizeof refusal.why, "%s", why);
+void net_refuse(struct net *n, struct conn *c, const struct peer_hello *hello,
+                const struct peer_refusal *refusal)
+{
+    struct peer_refusal told = *refusal;
+    struct peer_msg msg = {.type = PEER_REFUSAL, .refusal = &told};
+
+    /* The cluster id is what a stranger lacks: whatever the node says, it is not told here. */
+    if (!uuid_is_set(&told.cluster) || !uuid_equal(&told.cluster, &hello->cluster)) {
+        told.cluster = (struct uuid){{0}};
+        told.index = 0;
+    }
     n->stats.refused_hellos++;
-    net_log_peer(n, "hello refused", id, c, code, why);
+    net_log_peer(n, "hello refused", hello->id, c, told.code, told.why);
     (void)queue_put(&c->out, &msg, n->config.queue_bytes_max);
     conn_drain(c);
 }
@@ -103,6 +115,10 @@ static void net_report(evutil_socket_t fd, short what, void *arg)
         if (l->report_down) {
             l->report_down = false;
             n->ops.link_down(n->ops.arg, l->id);
+        }
+        if (l->report_failed) {
+            l->report_failed = false;
+            n->ops.failed(n->ops.arg, l->id, l->failed_code, l->failed);
         }
     }
 }
@@ -197,7 +213,7 @@ static void net_start(struct net *n)
 
 /* One that becomes one of ours may end others, so the lists are no guide; what is over is not freed
  * before net_reap(). */
-static void net_review(struct net *n)
+static void net_review_inbound(struct net *n)
 {
     struct inbound *all[NET_STRANGERS_MAX + NET_ACCEPTED_MAX];
     struct inbound *in;
@@ -245,12 +261,13 @@ void net_set_hello(struct net *n, const struct peer_hello *hello)
         net_start(n);
         return;
     }
-    if (was != n->hellos[NODE_MEMBER].hash) {
-        TAILQ_FOREACH (l, &n->links, entry) {
+    bool changed = was != n->hellos[NODE_MEMBER].hash;
+    TAILQ_FOREACH (l, &n->links, entry) {
+        if (link_review(l) && changed) {
             link_send_hello(l);
         }
     }
-    net_review(n);
+    net_review_inbound(n);
 }
 
 static bool net_is_wanted(const struct link *l, const struct node_target *targets, uint32_t count)
@@ -297,7 +314,7 @@ void net_send(struct net *n, raft_id to, const struct peer_msg *msg)
     }
     if (!queue_put(&l->conn->out, msg, n->config.queue_bytes_max)) {
         n->stats.dropped++;
-        link_owe_report(l);
+        link_owe_down(l);
     }
 }
 

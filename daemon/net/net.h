@@ -5,6 +5,10 @@
  * is its own. Who dials says hello first; the answer is a hello, which tells that ours is accepted,
  * or a refusal with its reason. A stranger who says nothing hears nothing; one with a hello that
  * fits hears who we are, but nothing of the cluster, and no message of it reaches the node.
+ * A refusal tells its cluster only to who has shown that it knows it.
+ *
+ * Of two processes that run from copies of one data directory, the one at the member's address
+ * counts; the other is refused while that one is linked (twin.c).
  *
  * Threads:   loop thread only.
  * Limits:    64 inbound strangers, the oldest gives way; 3 s to say hello, 30 s to become one of
@@ -23,8 +27,9 @@ struct net;
 
 struct net_ops {
     void *arg;
-    /* May we talk to this node? As node_hello_check(). */
-    int (*check)(void *arg, const struct peer_hello *hello, char why[PEER_WHY_SIZE]);
+    /* May we talk to this node? As node_hello_check(); `refusal` comes zeroed, its code is what is
+     * returned. Asked again when our hello changes, of everybody who is connected. */
+    int (*check)(void *arg, const struct peer_hello *hello, struct peer_refusal *refusal);
     /* What is who says this, and passed check, to us? As node_hello_standing(). Asked again when
      * our hello changes. */
     enum node_standing (*standing)(void *arg, const struct peer_hello *hello);
@@ -37,7 +42,13 @@ struct net_ops {
      * such events may be one call. Never from inside net_send(), net_flush() or another call of
      * ours: the loop is woken and calls it. Not for a target that was taken away. */
     void (*link_down)(void *arg, raft_id peer);
-    /* The peer does not accept our hello; until its next accepted one. Borrowed. */
+    /* An attempt to link to this target came to nothing; the next one follows by itself. Called as
+     * link_down; of several attempts the last one counts. code: -RD_EUNREACHABLE, or that of the
+     * refusal, ours or theirs (so -RD_EREMOVED may mean that the peer has been told). `why` is one
+     * sentence for an operator, with the address; borrowed. */
+    void (*failed)(void *arg, raft_id peer, int code, const char *why);
+    /* The peer does not accept our hello; until its next accepted one. A cluster and an index in
+     * it are the peer's claim: compare them. Borrowed. */
     void (*refused)(void *arg, raft_id peer, const struct peer_refusal *refusal);
 };
 
@@ -56,7 +67,9 @@ int net_open(struct event_base *base, const struct net_config *config, const str
 void net_close(struct net *n);
 
 /* Our own hello; sent on every live connection at once when it differs from the last. Who is not a
- * member hears less of it. Call it also when what we know of the others changed. Copied. Nobody is let in and nobody is dialled before the first one. */
+ * member hears less of it. Call it also when what we know of the others changed: everybody who is
+ * connected is checked again, and who does not fit any more (it was removed, say) is refused.
+ * Copied. Nobody is let in and nobody is dialled before the first one. */
 void net_set_hello(struct net *n, const struct peer_hello *hello);
 
 /* Keep links to exactly these. Copied. */

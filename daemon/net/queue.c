@@ -55,6 +55,8 @@ enum queue_lane queue_lane_of(const struct peer_msg *msg)
     case PEER_REFUSAL:
     case PEER_PROGRESS_ASK: /* small, and status is wanted most when much is under way */
     case PEER_PROGRESS:
+    case PEER_CHANGE:
+    case PEER_CHANGE_REPLY:
         break;
     }
     return QUEUE_URGENT;

@@ -19,6 +19,7 @@ void node_hello_get(const struct node *n, struct peer_hello *out)
         .id = n->config.raft.id,
         .store = n->config.raft.store,
         .incarnation = n->config.incarnation,
+        .process = n->config.process,
         .protocol_min = HELLO_PROTOCOL,
         .protocol_max = HELLO_PROTOCOL,
         .empty = view.last == 0,
@@ -42,7 +43,7 @@ void node_hello_get(const struct node *n, struct peer_hello *out)
     }
 }
 
-/* Changes whenever our hello does, without building it. */
+/* Changes whenever our hello does, or what we think of others', without building it. */
 uint64_t hello_mark(const struct node *n)
 {
     const struct raft_membership *m = raft_membership(n->raft);
@@ -54,6 +55,8 @@ uint64_t hello_mark(const struct node *n)
     mark = hash64_mix(mark, m->index);
     mark = hash64_mix(mark, raft_term_at(n->raft, m->index)); /* replaced at the same index */
     mark = hash64_mix(mark, view.saved > 0);
+    /* The same words, but whom we refuse may differ: everybody is looked at again. */
+    mark = hash64_mix(mark, raft_membership_committed(n->raft)->index);
     return hash64(mark, n->config.uri, strlen(n->config.uri));
 }
 
@@ -74,28 +77,42 @@ static const struct uuid *bound_store(const struct peer_hello *hello, raft_id id
     return NULL;
 }
 
+/* Does a member of our cluster say so of itself: that it stands in a membership with the data that it
+ * shows? Then that it does not stand so in ours, or we not so in its, only means that one of the two
+ * logs is behind. Who lost its data does not say it. */
+static bool is_member_by_itself(const struct node *n, const struct peer_hello *hello)
+{
+    const struct uuid *own = bound_store(hello, hello->id);
+    struct raft_view view;
+
+    raft_view_get(n->raft, &view);
+    return own && uuid_equal(own, &hello->store) && uuid_is_set(&view.cluster) &&
+           uuid_equal(&view.cluster, &hello->cluster);
+}
+
 /* Their data directory is not the one the membership knows under this id, or ours is not in theirs.
  */
-static int check_stores(const struct node *n, const struct peer_hello *hello, char *why)
+static int check_stores(const struct node *n, const struct peer_hello *hello,
+                        struct peer_refusal *refusal)
 {
     const struct raft_member *member = membership_find(raft_membership(n->raft), hello->id);
     const struct uuid *ours = bound_store(hello, n->config.raft.id);
     char known[UUID_TEXT_SIZE];
     char shown[UUID_TEXT_SIZE];
 
-    if (member && !uuid_equal(&member->store, &hello->store)) {
+    if (member && !uuid_equal(&member->store, &hello->store) && !is_member_by_itself(n, hello)) {
         uuid_text(&member->store, known);
         uuid_text(&hello->store, shown);
-        (void)snprintf(why, PEER_WHY_SIZE,
+        (void)snprintf(refusal->why, PEER_WHY_SIZE,
                        "node %" PRIu32 " is bound to store %s but shows %s: its data directory was "
-                       "replaced; remove it and add it again under a new id",
+                       "replaced; remove-server it and add-server it again, or replace-server it",
                        hello->id, known, shown);
         return -RD_EINVALID;
     }
-    if (ours && !uuid_equal(ours, &n->config.raft.store)) {
+    if (ours && !uuid_equal(ours, &n->config.raft.store) && !node_self(n)) {
         uuid_text(ours, known);
         uuid_text(&n->config.raft.store, shown);
-        (void)snprintf(why, PEER_WHY_SIZE,
+        (void)snprintf(refusal->why, PEER_WHY_SIZE,
                        "the cluster binds node %" PRIu32 " to store %s, this directory is %s: "
                        "restore the old one, or remove the node and add it again",
                        n->config.raft.id, known, shown);
@@ -104,7 +121,8 @@ static int check_stores(const struct node *n, const struct peer_hello *hello, ch
     return 0;
 }
 
-static int check_cluster(const struct node *n, const struct peer_hello *hello, char *why)
+static int check_cluster(const struct node *n, const struct peer_hello *hello,
+                         struct peer_refusal *refusal)
 {
     const char *name = n->config.cluster_name;
     struct raft_view view;
@@ -112,43 +130,85 @@ static int check_cluster(const struct node *n, const struct peer_hello *hello, c
     char theirs[UUID_TEXT_SIZE];
 
     if (name[0] && hello->cluster_name[0] && strcmp(name, hello->cluster_name) != 0) {
-        (void)snprintf(why, PEER_WHY_SIZE, "cluster.name is '%s' here, '%s' there", name,
+        (void)snprintf(refusal->why, PEER_WHY_SIZE, "cluster.name is '%s' here, '%s' there", name,
                        hello->cluster_name);
         return -RD_EWRONG_CLUSTER;
     }
     raft_view_get(n->raft, &view);
     bool both = uuid_is_set(&view.cluster) && uuid_is_set(&hello->cluster);
-    if (both && !uuid_equal(&view.cluster, &hello->cluster) && view.last > 0 && !hello->empty) {
+    bool bound = view.last > 0 || view.term > 0; /* whoever has voted in a cluster stays with it */
+    if (both && !uuid_equal(&view.cluster, &hello->cluster) && bound && !hello->empty) {
         uuid_text(&view.cluster, ours);
         uuid_text(&hello->cluster, theirs);
         /* The sentence is told to who may be a stranger: enough to compare, not enough to pass. */
-        (void)snprintf(why, PEER_WHY_SIZE, "cluster id is %.8s... here, %.8s... there", ours,
-                       theirs);
+        (void)snprintf(refusal->why, PEER_WHY_SIZE, "cluster id is %.8s... here, %.8s... there",
+                       ours, theirs);
         return -RD_EWRONG_CLUSTER;
     }
     return 0;
 }
 
-int node_hello_check(const struct node *n, const struct peer_hello *hello, char why[PEER_WHY_SIZE])
+static int check_protocol(const struct node *n, const struct peer_hello *hello,
+                          struct peer_refusal *refusal)
 {
-    const struct raft_tombstone *gone = membership_tombstone(raft_membership(n->raft), hello->id);
-
     if (hello->protocol_min > HELLO_PROTOCOL || hello->protocol_max < HELLO_PROTOCOL) {
-        (void)snprintf(why, PEER_WHY_SIZE, "speaks protocol %u to %u, this raftd speaks %d",
-                       hello->protocol_min, hello->protocol_max, HELLO_PROTOCOL);
+        (void)snprintf(refusal->why, PEER_WHY_SIZE,
+                       "speaks protocol %u to %u, this raftd speaks %d", hello->protocol_min,
+                       hello->protocol_max, HELLO_PROTOCOL);
         return -RD_EINVALID;
     }
     if (hello->id == n->config.raft.id) {
-        (void)snprintf(why, PEER_WHY_SIZE, "two nodes have node.id %" PRIu32, hello->id);
+        (void)snprintf(refusal->why, PEER_WHY_SIZE, "two nodes have node.id %" PRIu32, hello->id);
         return -RD_EINVALID;
     }
-    if (gone && uuid_equal(&gone->store, &hello->store)) {
-        (void)snprintf(why, PEER_WHY_SIZE, "node %" PRIu32 " was removed at index %" PRIu64,
-                       hello->id, gone->index);
-        return -RD_EREMOVED;
+    return 0;
+}
+
+/* Only what is committed counts: a removal that is not may never happen. */
+static const struct raft_tombstone *removal_of(const struct node *n, const struct peer_hello *hello)
+{
+    const struct raft_membership *committed = raft_membership_committed(n->raft);
+
+    return membership_find(committed, hello->id) &&
+                   uuid_equal(&membership_find(committed, hello->id)->store, &hello->store)
+               ? NULL
+               : membership_tombstone(committed, hello->id, &hello->store);
+}
+
+static int check_removed(const struct node *n, const struct peer_hello *hello,
+                         struct peer_refusal *refusal)
+{
+    const struct raft_tombstone *gone = removal_of(n, hello);
+    struct raft_view view;
+
+    if (!gone) {
+        return 0;
     }
-    int rc = check_cluster(n, hello, why);
-    return rc ? rc : check_stores(n, hello, why);
+    raft_view_get(n->raft, &view);
+    refusal->index = gone->index;
+    if (uuid_equal(&hello->cluster, &view.cluster)) {
+        refusal->cluster = view.cluster;
+    }
+    (void)snprintf(refusal->why, PEER_WHY_SIZE, "node %" PRIu32 " was removed at index %" PRIu64,
+                   hello->id, gone->index);
+    return -RD_EREMOVED;
+}
+
+int node_hello_check(const struct node *n, const struct peer_hello *hello,
+                     struct peer_refusal *refusal)
+{
+    typedef int hello_check(const struct node *n, const struct peer_hello *hello,
+                            struct peer_refusal *refusal);
+    static hello_check *const checks[] = {check_protocol, check_removed, check_cluster,
+                                          check_stores};
+    int code = 0;
+
+    *refusal = (struct peer_refusal){0};
+    for (size_t i = 0; i < sizeof checks / sizeof *checks && code == 0; i++) {
+        code = checks[i](n, hello, refusal);
+    }
+    refusal->code = code;
+    return code;
 }
 
 static bool is_founder(const struct node *n, raft_id id)
@@ -169,7 +229,7 @@ enum node_standing node_hello_standing(const struct node *n, const struct peer_h
 
     raft_view_get(n->raft, &view);
     if (uuid_is_set(&view.cluster) && uuid_equal(&view.cluster, &hello->cluster) &&
-        !membership_tombstone(m, hello->id)) {
+        !removal_of(n, hello)) {
         return NODE_MEMBER;
     }
     bool names_us = m->members_count == 0 && ours && uuid_equal(ours, &n->config.raft.store);
@@ -235,6 +295,13 @@ static bool tells_less(const struct peer_hello *hello, const struct peer_hello *
     return !uuid_is_set(&hello->cluster) && uuid_is_set(&known->cluster);
 }
 
+/* Incarnations are counted by the store: one that was emptied begins again. */
+static bool is_same_process(const struct peer_hello *a, const struct peer_hello *b)
+{
+    return a->id == b->id && a->process == b->process && a->incarnation == b->incarnation &&
+           uuid_equal(&a->store, &b->store);
+}
+
 void node_hello(struct node *n, const struct peer_hello *hello)
 {
     struct node_peer *peer = hello_peer(n, hello->id);
@@ -244,13 +311,159 @@ void node_hello(struct node *n, const struct peer_hello *hello)
         peer = peer_add(n);
     }
     if (peer) {
-        bool same = peer->hello.id == hello->id && peer->hello.incarnation == hello->incarnation;
-        peer->up = peer->up && same;
+        bool same = is_same_process(&peer->hello, hello);
+        if (!same) { /* what another one did says nothing of this one */
+            peer->up = false;
+            peer->heard = 0;
+        }
         if (!same || !tells_less(hello, &peer->hello)) {
             peer->hello = *hello;
+            n->peers_mark++;
         }
         hello_update_lease_base(n);
     }
+}
+
+/* ---- Links to keep ---- */
+
+struct targets {
+    struct node_target *items;
+    uint32_t count;
+};
+
+/* Whoever is named first wins. */
+static void add_target(const struct node *n, struct targets *t, raft_id id, const char *address)
+{
+    for (uint32_t i = 0; i < t->count; i++) {
+        if (t->items[i].id == id) {
+            return;
+        }
+    }
+    if (id != n->config.raft.id && t->count < NODE_TARGETS_MAX) {
+        struct node_target *target = &t->items[t->count++];
+        target->id = id;
+        (void)snprintf(target->address, sizeof target->address, "%s", address);
+    }
+}
+
+/* Who counts us among its members, by a log that is ahead of ours: perhaps it leads, and an answer
+ * needs a link. */
+static void unknown_member_targets(const struct node *n, struct targets *t)
+{
+    for (uint32_t i = 0; i < n->peers_count; i++) {
+        const struct peer_hello *hello = &n->peers[i].hello;
+        const struct uuid *ours = bound_store(hello, n->config.raft.id);
+        if (ours && uuid_equal(ours, &n->config.raft.store) && is_member_by_itself(n, hello) &&
+            !removal_of(n, hello)) {
+            add_target(n, t, hello->id, hello->address);
+        }
+    }
+}
+
+/* The members, who is about to become one, and whom we still tell that it is none any more. */
+static void member_targets(const struct node *n, struct targets *t)
+{
+    const struct raft_membership *m = raft_membership(n->raft);
+    const char *address;
+    raft_id id;
+
+    for (uint32_t i = 0; i < m->members_count; i++) {
+        add_target(n, t, m->members[i].id, m->members[i].address);
+    }
+    for (uint32_t i = 0; tasks_candidate(n, i, &id, &address); i++) {
+        add_target(n, t, id, address);
+    }
+    for (uint32_t i = 0; raft_leaving(n->raft, i, &id, &address); i++) {
+        add_target(n, t, id, address);
+    }
+    unknown_member_targets(n, t);
+}
+
+/* Without a membership: the founding list, and those who count us among theirs. */
+static void founding_targets(const struct node *n, struct targets *t)
+{
+    for (uint32_t i = 0; i < n->config.founders_count; i++) {
+        add_target(n, t, n->config.founders[i].id, n->config.founders[i].address);
+    }
+    for (uint32_t i = 0; i < n->peers_count && t->count < RAFT_MEMBERS_MAX; i++) {
+        const struct peer_hello *hello = &n->peers[i].hello;
+        const struct uuid *ours = bound_store(hello, n->config.raft.id);
+        if (ours && uuid_equal(ours, &n->config.raft.store)) {
+            add_target(n, t, hello->id, hello->address);
+        }
+    }
+}
+
+uint32_t node_targets(const struct node *n, struct node_target *out)
+{
+    struct targets t = {.items = out};
+
+    if (node_removal_is_sure(n)) { /* before that, who removes us has to hear that we know it */
+        return 0;                  /* quiet */
+    }
+    if (raft_membership(n->raft)->members_count > 0) {
+        member_targets(n, &t);
+    } else {
+        founding_targets(n, &t);
+    }
+    return t.count;
+}
+
+static const struct node_target *target_find(const struct node_target *targets, uint32_t count,
+                                             raft_id id)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (targets[i].id == id) {
+            return &targets[i];
+        }
+    }
+    return NULL;
+}
+
+/* Changes whenever whom we keep links to may, without building the list. */
+static uint64_t targets_mark(const struct node *n)
+{
+    const char *address;
+    raft_id id;
+    uint64_t mark = hash64_mix(hello_mark(n), node_removal_is_sure(n));
+
+    for (uint32_t i = 0; tasks_candidate(n, i, &id, &address); i++) {
+        mark = hash64(hash64_mix(mark, id), address, strlen(address));
+    }
+    for (uint32_t i = 0; raft_leaving(n->raft, i, &id, &address); i++) {
+        mark = hash64_mix(mark, id);
+    }
+    return hash64_mix(mark, n->peers_mark);
+}
+
+bool hello_review_targets(struct node *n)
+{
+    struct node_target targets[NODE_TARGETS_MAX] = {0};
+    uint64_t mark = targets_mark(n);
+
+    if (mark == n->targets_mark) {
+        return false;
+    }
+    n->targets_mark = mark;
+    uint32_t count = node_targets(n, targets);
+    for (uint32_t i = 0; i < n->peers_count; i++) {
+        struct node_peer *peer = &n->peers[i];
+        const struct node_target *target = target_find(targets, count, peer->hello.id);
+        peer->up = peer->up && target && strcmp(target->address, peer->linked) == 0;
+    }
+    return true;
+}
+
+/* ---- Links that are up ---- */
+
+/* Where does the link to it go? */
+static void remember_where(const struct node *n, struct node_peer *peer)
+{
+    struct node_target targets[NODE_TARGETS_MAX] = {0};
+    const struct node_target *target =
+        target_find(targets, node_targets(n, targets), peer->hello.id);
+
+    (void)snprintf(peer->linked, sizeof peer->linked, "%s", target ? target->address : "");
 }
 
 void node_link_up(struct node *n, raft_id id)
@@ -258,6 +471,7 @@ void node_link_up(struct node *n, raft_id id)
     struct node_peer *peer = hello_peer(n, id);
 
     if (peer && !peer->up) {
+        remember_where(n, peer);
         peer->up = true;
         writes_lost(n, id);       /* what went into the old link may be lost */
         n->writes_alarm = n->now; /* what waited for a way there goes now */
@@ -278,47 +492,4 @@ void hello_link_down(struct node *n, raft_id id)
     if (peer) {
         peer->up = false;
     }
-}
-
-/* ---- Links to keep ---- */
-
-static uint32_t add_target(struct node_target *out, uint32_t count, raft_id id, const char *address)
-{
-    out[count].id = id;
-    (void)snprintf(out[count].address, sizeof out[count].address, "%s", address);
-    return count + 1;
-}
-
-uint32_t node_targets(const struct node *n, struct node_target *out)
-{
-    const struct raft_membership *m = raft_membership(n->raft);
-    raft_id self = n->config.raft.id;
-    uint32_t count = 0;
-
-    for (uint32_t i = 0; i < m->members_count; i++) {
-        if (m->members[i].id != self) {
-            count = add_target(out, count, m->members[i].id, m->members[i].address);
-        }
-    }
-    if (m->members_count > 0) {
-        return count;
-    }
-    for (uint32_t i = 0; i < n->config.founders_count; i++) {
-        if (n->config.founders[i].id != self) {
-            count = add_target(out, count, n->config.founders[i].id, n->config.founders[i].address);
-        }
-    }
-    /* An empty node answers those who count it among theirs. */
-    for (uint32_t i = 0; i < n->peers_count && count < RAFT_MEMBERS_MAX; i++) {
-        const struct peer_hello *hello = &n->peers[i].hello;
-        const struct uuid *ours = bound_store(hello, self);
-        bool listed = false;
-        for (uint32_t f = 0; f < count; f++) {
-            listed = listed || out[f].id == hello->id;
-        }
-        if (!listed && ours && uuid_equal(ours, &n->config.raft.store)) {
-            count = add_target(out, count, hello->id, hello->address);
-        }
-    }
-    return count;
 }

@@ -13,6 +13,12 @@ enum {
     NODE_HELD_BYTES_MAX = 64 * 1024 * 1024, /* of clients' writes that wait for an answer */
     NODE_PARKED_MAX = 4096,                 /* messages that wait for one batch */
     NODE_OPEN_BYTES_MAX = 32 * 1024 * 1024, /* proposed by this leader and not applied yet */
+    NODE_CHANGES_MAX = 64,                  /* clients' changes open on this node */
+    NODE_TASKS_MAX = 128,                   /* changes this leader works on */
+    NODE_DIAL_RETRY_MS =
+        1000,                /* for so long a new server that refuses connections is tried again */
+    NODE_DIAL_MAX_MS = 3500, /* and for so long one that does not answer */
+    NODE_TELL_PROGRESS_MS = 200,
 };
 
 /* A client's write: open until it is answered or nobody waits for it. */
@@ -27,6 +33,56 @@ struct node_write_slot {
     mono_ms resend_at;     /* forwarded: when to try again */
     uint32_t resend_after; /* the wait that led there, milliseconds */
     uint32_t handed;       /* attempts whose fate is open: 0 means it surely was not applied */
+};
+
+/* A client's change: handed to the leader of the day until it is done (changes.c). */
+struct node_change_slot {
+    uint64_t token;
+    mono_ms deadline;
+    struct peer_change change; /* as it is asked */
+    raft_id replaced_by;       /* a replacement in its second half: who was added; 0: none */
+    raft_id asked;             /* the leader that was asked last; 0: nobody, or it said no */
+    raft_term asked_term;
+    bool was_asked;   /* it may have begun */
+    mono_ms retry_at; /* when to ask again */
+    raft_id ends;     /* TRANSFER: whose leadership is to end: who was asked first */
+    mono_ms began;    /* TRANSFER: when that was */
+    mono_ms over_at;  /* TRANSFER: another leads, its answer is waited for until then; 0: not yet */
+    struct peer_change_reply told; /* how far it was, by the last answer */
+};
+
+/* A change that this node, as the leader, works on for a member (tasks.c). */
+enum node_task_state {
+    NODE_TASK_NEW,
+    NODE_TASK_DIALLING, /* the new server */
+    NODE_TASK_BEGUN,    /* entry appended, or hand-over begun */
+};
+
+struct node_task {
+    raft_id origin;
+    struct peer_change change;
+    enum node_task_state state;
+    mono_ms alive_until; /* the origin asks again before */
+    mono_ms retry_at;    /* when to look at it again, whatever happens; UINT64_MAX: never */
+    mono_ms dial_since;
+    bool hands_over;               /* its member leads: to be done by the successor */
+    struct peer_change_reply told; /* last */
+    mono_ms told_at;
+};
+
+/* A hand-over of this node's leadership (handover.c). */
+enum node_handover_phase {
+    NODE_HANDOVER_NONE,
+    NODE_HANDOVER_UNDER_WAY, /* the core is at it */
+    NODE_HANDOVER_GIVEN,     /* leadership is given up, the successor has not committed yet */
+};
+
+struct node_handover {
+    enum node_handover_phase phase;
+    raft_term term; /* the leadership that ends */
+    raft_id target;
+    mono_ms held_since; /* writes wait since; 0: not yet */
+    mono_ms given_until;
 };
 
 enum node_read_state { NODE_READ_NEW, NODE_READ_ASKED, NODE_READ_READY };
@@ -56,8 +112,9 @@ struct node_refusal { /* who would not talk to us */
 
 struct node_peer { /* what a hello told us */
     struct peer_hello hello;
-    bool up;
-    mono_ms heard; /* its last Raft message; 0: none */
+    bool up;                        /* our link to it is */
+    char linked[RAFT_ADDRESS_SIZE]; /* where that goes */
+    mono_ms heard;                  /* its last Raft message; 0: none */
 };
 
 struct node_sends {
@@ -94,6 +151,7 @@ struct node {
     mono_ms writes_alarm;    /* no deadline or repetition is due before; UINT64_MAX: none */
     raft_id dispatch_leader; /* leader and term the open writes were handed to */
     raft_term dispatch_term;
+    raft_index session;  /* ours, as of the last write that was handed to a leader; 0: none yet */
     uint64_t open_bytes; /* proposed by us in open_term and not applied yet */
     raft_term open_term;
     uint64_t log_used, log_limit; /* see node_set_log_use() */
@@ -104,6 +162,8 @@ struct node {
     uint32_t reads_count, reads_capacity;
     uint64_t read_round;
     mono_ms reads_alarm;
+    raft_id reads_leader; /* whom the reads under way were asked of, in which term */
+    raft_term reads_term;
 
     /* The members' progress, as the leader tells it */
     struct node_ask_slot *asks;
@@ -112,6 +172,18 @@ struct node {
     struct peer_progress told; /* the last answer */
     raft_id told_by;           /* 0: there is none, or it is too old */
     mono_ms told_at;
+
+    /* Changes of the membership and of the leader */
+    struct node_change_slot *changes;
+    uint32_t changes_count, changes_capacity;
+    uint64_t change_seq; /* of the last one */
+    struct node_task *tasks;
+    uint32_t tasks_count, tasks_capacity;
+    struct node_handover handover;
+    bool retiring;
+    mono_ms retire_deadline;
+    mono_ms retire_retry_at;
+    raft_index removed_at; /* a member proved that we were removed, by this entry; 0: nobody did */
 
     uint64_t bootstrap_token; /* 0: nobody waits */
     mono_ms bootstrap_deadline;
@@ -123,6 +195,8 @@ struct node {
 
     struct node_public seen; /* as of the last turn */
     uint64_t hello_mark;     /* hash of what our hello says */
+    uint64_t targets_mark;   /* hash of whom we keep links to */
+    uint64_t peers_mark;     /* counts what others told */
 };
 
 /* node.c */
@@ -131,6 +205,16 @@ void node_step(struct node *n,
 struct node_answer *node_answer_add(struct node *n, uint64_t token, int code);
 struct peer_msg *node_send_new(struct node *n, raft_id to); /* leaves at the end of the turn */
 raft_id node_known_leader(const struct node *n, mono_ms now);
+void node_refuse(struct node *n, uint64_t token, int code, const char *message);
+/* The membership entry for this very data directory, or NULL: an earlier one of our id is somebody
+ * else. Borrowed. */
+const struct raft_member *node_self(const struct node *n);
+bool node_is_removed(const struct node *n); /* as its own log, or a member's proof, says */
+/* The same once it cannot be undone: committed, or proven. */
+bool node_removal_is_sure(const struct node *n);
+/* Can a request be handed to whoever leads: somebody does, and there is a link to it, or we do? */
+bool node_leader_is_reachable(const struct node *n, const struct raft_view *view);
+void node_reason_text(struct node *n, const struct raft_reason *reason, char *text, size_t size);
 
 /* writes.c */
 void writes_init(struct node *n);
@@ -142,6 +226,8 @@ void writes_on_forward(struct node *n, raft_id from, struct peer_forward *f);
 void writes_on_reply(struct node *n, raft_id from, const struct peer_forward_reply *reply);
 void writes_lost(struct node *n, raft_id peer); /* what was forwarded there may not have arrived */
 bool writes_cancel(struct node *n, uint64_t token);
+/* The entry that removed this node is applied: what is open has not been, and never will be. */
+void writes_removed(struct node *n);
 mono_ms writes_deadline(const struct node *n);
 
 /* reads.c */
@@ -159,6 +245,35 @@ void progress_lost(struct node *n, raft_id peer); /* what was sent there may not
 bool progress_cancel(struct node *n, uint64_t token);
 void progress_free(struct node *n);
 mono_ms progress_deadline(const struct node *n);
+
+/* changes.c: the side of the client's node */
+bool change_is_sound(const struct peer_change *c); /* whoever asks for it: can it be meant? */
+void changes_turn(struct node *n);
+void changes_on_reply(struct node *n, raft_id from, const struct peer_change_reply *reply);
+void changes_lost(struct node *n, raft_id peer); /* what was asked there may not have arrived */
+bool changes_cancel(struct node *n, uint64_t token);
+void changes_done(struct node *n);
+mono_ms changes_deadline(const struct node *n);
+
+/* tasks.c: the leader's side */
+void tasks_on_ask(struct node *n, raft_id from, const struct peer_change *change);
+void tasks_turn(struct node *n);
+/* An attempt to reach this peer came to nothing. */
+void tasks_unreachable(struct node *n, raft_id peer, int code, const char *why);
+/* The hand-over this leader was asked for is over. code 0: `to` leads in `term`. */
+void tasks_handed_over(struct node *n, int code, raft_id to, raft_term term, const char *why);
+/* A server that is dialled because it is to be added; false: there are not that many. */
+bool tasks_candidate(const struct node *n, uint32_t number, raft_id *id, const char **address);
+void tasks_done(struct node *n);
+mono_ms tasks_deadline(const struct node *n);
+
+/* handover.c */
+/* Begin a hand-over, or join the one to this target. 0, or the refusal, in words in `why`. */
+int handover_begin(struct node *n, raft_id target, char *why, size_t why_size);
+void handover_ended(struct node *n, int code, const struct raft_reason *why); /* says the core */
+void handover_retire_turn(struct node *n); /* before the core is flushed */
+void handover_turn(struct node *n);        /* and after */
+mono_ms handover_deadline(const struct node *n);
 
 /* refusals.c */
 void refusals_forget(struct node *n, raft_id peer); /* it accepts us, or we can talk again */
@@ -181,5 +296,7 @@ struct node_peer *hello_peer(const struct node *n, raft_id id);
 void hello_link_down(struct node *n, raft_id id);
 void hello_update_lease_base(struct node *n);
 uint64_t hello_mark(const struct node *n);
+/* Has whom we keep links to changed? Then links that are not wanted any more count as down. */
+bool hello_review_targets(struct node *n);
 
 #endif

@@ -52,6 +52,8 @@ void node_free(struct node *n)
     effects_done(&n->fx);
     writes_done(n);
     mem_free(n->reads);
+    changes_done(n);
+    tasks_done(n);
     progress_free(n);
     refusals_free(n);
     mem_free(n->peers);
@@ -131,6 +133,13 @@ struct peer_msg *node_send_new(struct node *n, raft_id to)
     return &send->msg;
 }
 
+void node_refuse(struct node *n, uint64_t token, int code, const char *message)
+{
+    struct node_answer *a = node_answer_add(n, token, code);
+
+    (void)snprintf(a->message, sizeof a->message, "%s", message);
+}
+
 struct node_answer *node_answer_add(struct node *n, uint64_t token, int code)
 {
     struct node_out *out = &n->out;
@@ -152,11 +161,15 @@ void node_out_clear(struct node *n)
     for (uint32_t i = 0; i < out->sends_count; i++) {
         peer_msg_done(&out->sends[i].msg);
     }
+    for (uint32_t i = 0; i < out->answers_count; i++) {
+        mem_free(out->answers[i].change);
+    }
     out->sends_count = 0;
     out->answers_count = 0;
     out->batch = NULL;
     out->changed = false;
     out->hello_changed = false;
+    out->targets_changed = false;
     out->reason[0] = 0;
 }
 
@@ -184,6 +197,13 @@ static void fail(struct node *n, int code, const char *why)
     (void)snprintf(n->out.fatal_why, sizeof n->out.fatal_why, "%s", why);
 }
 
+void node_reason_text(struct node *n, const struct raft_reason *reason, char *text, size_t size)
+{
+    n->scratch.size = 0;
+    raft_reason_put(reason, &n->scratch);
+    (void)snprintf(text, size, "%s", buf_str(&n->scratch));
+}
+
 void node_step(struct node *n, const struct raft_event *event)
 {
     struct raft_effects *fx = &n->fx;
@@ -202,13 +222,15 @@ void node_step(struct node *n, const struct raft_event *event)
              "another leader in this term, or two logs that differ below an entry both call the "
              "same: this node's data or the sender's cannot be right");
     }
-    if (fx->reason) {
-        n->scratch.size = 0;
-        effects_reason_put(fx, &n->scratch);
-        (void)snprintf(n->out.reason, sizeof n->out.reason, "%s", buf_str(&n->scratch));
+    if (fx->reason.text) {
+        node_reason_text(n, &fx->reason, n->out.reason, sizeof n->out.reason);
     }
-    fx->reason = NULL;
+    fx->reason.text = NULL;
     fx->diverged = false;
+    if (fx->transfer_ended) {
+        fx->transfer_ended = false;
+        handover_ended(n, fx->transfer_code, &fx->transfer_why);
+    }
 }
 
 /* ---- Input of a turn ---- */
@@ -244,6 +266,12 @@ void node_message(struct node *n, raft_id from, struct peer_msg *msg)
     case PEER_PROGRESS:
         progress_on_answer(n, from, msg->progress);
         break;
+    case PEER_CHANGE:
+        tasks_on_ask(n, from, msg->change);
+        break;
+    case PEER_CHANGE_REPLY:
+        changes_on_reply(n, from, msg->change_reply);
+        break;
     case PEER_HELLO:
     case PEER_REFUSAL:
         break; /* the links' business */
@@ -261,6 +289,7 @@ void node_messages_lost(struct node *n, raft_id peer)
 {
     writes_lost(n, peer);
     progress_lost(n, peer);
+    changes_lost(n, peer);
     node_step(n, &(struct raft_event){.type = RAFT_EV_LINK_DOWN, .peer = peer});
 }
 
@@ -304,12 +333,32 @@ void node_cancel(struct node *n, uint64_t token)
 {
     if (n->bootstrap_token == token) {
         n->bootstrap_token = 0;
-    } else if (!writes_cancel(n, token) && !reads_cancel(n, token)) {
+    } else if (!writes_cancel(n, token) && !reads_cancel(n, token) && !changes_cancel(n, token)) {
         (void)progress_cancel(n, token);
     }
 }
 
 /* ---- End of a turn ---- */
+
+/* Who leaves by this entry is forgotten as an origin of requests: an id that comes back belongs to
+ * another data directory, which counts its processes from 1 again. */
+static void apply_membership(struct node *n, const struct raft_entry *e)
+{
+    struct raft_membership *m = mem_zalloc(sizeof *m);
+
+    rd_assert(e->data && membership_decode(e->data->data, e->data->size, e->index, m) == 0);
+    for (uint32_t i = 0; i < m->tombstones_count; i++) {
+        const struct raft_tombstone *gone = &m->tombstones[i];
+        if (gone->index != e->index) {
+            continue;
+        }
+        state_forget(n->state, gone->id, NULL);
+        if (gone->id == n->config.raft.id && uuid_equal(&gone->store, &n->config.raft.store)) {
+            writes_removed(n);
+        }
+    }
+    mem_free(m);
+}
 
 static void apply_entry(struct node *n, const struct raft_entry *e)
 {
@@ -318,6 +367,9 @@ static void apply_entry(struct node *n, const struct raft_entry *e)
 
     if (e->type != RAFT_ENTRY_COMMAND) {
         state_skip(n->state, e->index, e->term);
+        if (e->type == RAFT_ENTRY_MEMBERSHIP) {
+            apply_membership(n, e);
+        }
         return;
     }
     rd_assert(e->data);
@@ -406,6 +458,7 @@ static void note_changes(struct node *n)
     n->seen = now_public;
     n->out.hello_changed = mark != n->hello_mark;
     n->hello_mark = mark;
+    n->out.targets_changed = hello_review_targets(n);
 }
 
 struct node_out *node_end(struct node *n)
@@ -415,11 +468,15 @@ struct node_out *node_end(struct node *n)
     if (n->now >= raft_deadline(n->raft)) {
         node_step(n, &(struct raft_event){.type = RAFT_EV_TICK});
     }
+    changes_turn(n);
+    tasks_turn(n);
+    handover_retire_turn(n);
     writes_turn(n);
     reads_ask(n);
     node_step(n, &(struct raft_event){.type = RAFT_EV_FLUSH});
     take_batch(n);
     apply_committed(n);
+    handover_turn(n);
     reads_serve(n);
     progress_turn(n);
     bootstrap_turn(n);
@@ -442,6 +499,9 @@ static mono_ms public_deadline(const struct node *n)
         return n->now + n->seen.lease_remaining_ms;
     }
     raft_view_get(n->raft, &view);
+    if (view.state == RAFT_LEADER && view.claims_after > n->now) {
+        return view.claims_after;
+    }
     return n->seen.leader ? view.leader_contact + n->config.raft.election_timeout_ms : UINT64_MAX;
 }
 
@@ -454,6 +514,9 @@ mono_ms node_deadline(const struct node *n)
     deadline = earlier(deadline, writes_deadline(n));
     deadline = earlier(deadline, reads_deadline(n));
     deadline = earlier(deadline, progress_deadline(n));
+    deadline = earlier(deadline, changes_deadline(n));
+    deadline = earlier(deadline, tasks_deadline(n));
+    deadline = earlier(deadline, handover_deadline(n));
     deadline = earlier(deadline, n->bootstrap_token ? n->bootstrap_deadline : UINT64_MAX);
     deadline = earlier(deadline, public_deadline(n));
     return deadline > n->now ? deadline : n->now;

@@ -23,6 +23,7 @@ enum { NODE_LOG_FULL_PERCENT = 90 }; /* of the log's room: beyond it writes are 
 struct node_config {
     struct raft_config raft;
     uint64_t incarnation;     /* of this process, from the store */
+    uint64_t process;         /* random, of this process; not 0 */
     uint64_t state_bytes_max; /* quota stamped on entries while this node leads */
     uint32_t apply_max;       /* entries applied per turn */
     uint64_t batch_bytes_max; /* payload per store batch */
@@ -45,12 +46,16 @@ struct node_send {
     struct peer_msg msg; /* owned by the output */
 };
 
-struct node_answer { /* each request gets exactly one, unless it was cancelled */
+enum { NODE_MESSAGE_SIZE = PEER_WHY_SIZE };
+
+struct node_answer { /* each request gets exactly one that is the last, unless it was cancelled */
     uint64_t token;
-    int code;                   /* 0, or negative RD_E... */
-    raft_id leader;             /* known leader, 0: none */
-    struct state_result result; /* writes */
-    char message[160];          /* refusals: why, with numbers */
+    int code;                         /* 0, or negative RD_E... */
+    bool more;                        /* a change: how far it is; its answer is yet to come */
+    raft_id leader;                   /* known leader, 0: none */
+    struct state_result result;       /* writes */
+    struct peer_change_reply *change; /* changes that are done, or how far they are; else NULL */
+    char message[NODE_MESSAGE_SIZE];  /* refusals: why, with numbers */
 };
 
 struct node_batch { /* one group commit */
@@ -64,11 +69,13 @@ struct node_out {
     struct node_answer *answers;
     uint32_t answers_count, answers_capacity;
     const struct node_batch
-        *batch;         /* to be written now, or NULL; stays valid until its node_persisted() */
-    bool changed;       /* something node_public() shows may differ */
-    bool hello_changed; /* node_hello_get() differs: send it again on every link */
-    char reason[96];    /* why the role changed last, with numbers; "" when it did not */
-    int fatal;          /* negative code: stop the process; see fatal_why */
+        *batch;           /* to be written now, or NULL; stays valid until its node_persisted() */
+    bool changed;         /* something node_public() shows may differ */
+    bool hello_changed;   /* node_hello_get() may differ: send it again where it does; and
+                         * node_hello_check() may think otherwise of those who are connected */
+    bool targets_changed; /* node_targets() differs */
+    char reason[96];      /* why the role changed last, with numbers; "" when it did not */
+    int fatal;            /* negative code: stop the process; see fatal_why */
     char fatal_why[160];
 };
 
@@ -97,9 +104,10 @@ mono_ms node_deadline(const struct node *n);
 /* A decoded peer message (not a hello); the node takes what it owns. `from` is whom the link
  * belongs to. */
 void node_message(struct node *n, raft_id from, struct peer_msg *msg);
-/* May we talk to who says this? 0, or the negative code and one sentence for both sides' logs. No
- * effect. */
-int node_hello_check(const struct node *n, const struct peer_hello *hello, char why[PEER_WHY_SIZE]);
+/* May we talk to who says this? 0, or the negative code, and `refusal` is what to tell it: one
+ * sentence for both sides' logs. No effect. */
+int node_hello_check(const struct node *n, const struct peer_hello *hello,
+                     struct peer_refusal *refusal);
 /* What the sender of a hello that passed node_hello_check() is to us. What proves a member is the
  * cluster id: it is random and told to members only, while ids and stores are no secrets. */
 enum node_standing {
@@ -117,8 +125,11 @@ void node_link_up(struct node *n, raft_id peer);
 void node_link_down(struct node *n, raft_id peer);
 void node_messages_lost(struct node *n, raft_id peer); /* the link is up, its queue overflowed */
 /* A peer refused our hello: shown as the reason of a node without a cluster or a leader, until its
- * next accepted hello. `why` (one sentence; "": none) is copied. */
-void node_refused(struct node *n, raft_id peer, int code, const char *why);
+ * next accepted hello. A refusal that proves that this node was removed silences it. Copied. */
+void node_refused(struct node *n, raft_id peer, const struct peer_refusal *refusal);
+/* An attempt to reach a peer at its address came to nothing: what keeps a server from being added.
+ * `why` is one sentence. */
+void node_unreachable(struct node *n, raft_id peer, int code, const char *why);
 void node_persisted(struct node *n, uint64_t batch_seq);
 void node_disk(struct node *n, bool stalled);
 /* Bytes the log takes on disk, and may take (storage.map_size; 0: not limited). A leader refuses
@@ -133,11 +144,26 @@ void node_read(struct node *n, uint64_t token, mono_ms deadline);
 /* Learn how far each member is, as the leader knows it: answer code 0 means "node_member_progress()
  * tells now". -RD_ENO_LEADER: nobody to ask, said at once. -RD_ETIMEOUT: no answer came. */
 void node_ask_progress(struct node *n, uint64_t token, mono_ms deadline);
+/* A change of the membership, or of who leads; incarnation, seq and term are filled in here. It is
+ * handed to the leader, whoever that is, until it is done, refused, or its time is over. Its answers
+ * carry `change`. */
+void node_change(struct node *n, uint64_t token, const struct peer_change *change,
+                 mono_ms deadline);
 /* Found a one-voter cluster here; answered when its first entry is committed. */
 void node_bootstrap(struct node *n, uint64_t token, mono_ms deadline);
 /* The client is gone: no answer wanted. The write may still happen. */
 void node_cancel(struct node *n, uint64_t token);
 void node_set_uri(struct node *n, const char *uri);
+/* The claim that node_public_get() shows now has been told to somebody, who may act on it until it
+ * lapses: a successor waits for that (raft-rules, Lease and claim). Call it whenever is_leader or
+ * its lease leave the process. */
+void node_claim_told(struct node *n);
+
+/* The process is about to stop: a leader hands over, and nobody is stood against any more. Go on
+ * with turns until node_is_retired(): leadership is somebody else's, or cannot be given away by the
+ * deadline, and every request is answered or overdue. */
+void node_retire(struct node *n, mono_ms deadline);
+bool node_is_retired(const struct node *n);
 
 /* ---- View ---- */
 
@@ -159,7 +185,8 @@ struct node_target { /* whom to keep a link to */
     raft_id id;
     char address[RAFT_ADDRESS_SIZE];
 };
-/* At most RAFT_MEMBERS_MAX + RAFT_VOTERS_MAX. Returns how many. */
+enum { NODE_TARGETS_MAX = 2 * RAFT_MEMBERS_MAX + RAFT_VOTERS_MAX };
+/* At most NODE_TARGETS_MAX, each id once. Returns how many. */
 uint32_t node_targets(const struct node *n, struct node_target *out);
 
 enum node_state_name { /* contract section 3, `state` */

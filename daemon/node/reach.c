@@ -56,6 +56,15 @@ void reach_refuse(struct node *n, uint64_t token, const char *consequence)
 {
     uint32_t need = membership_quorum(raft_membership(n->raft));
     uint32_t reachable = node_voters_reachable(n, n->now);
+
+    if (need == 0) {
+        char text[NODE_MESSAGE_SIZE];
+        (void)snprintf(text, sizeof text,
+                       "this node is joining and has not got the cluster's log yet: %s",
+                       consequence);
+        node_refuse(n, token, -RD_ENO_LEADER, text);
+        return;
+    }
     struct node_answer *a =
         node_answer_add(n, token, reachable < need ? -RD_ENO_QUORUM : -RD_ENO_LEADER);
 

@@ -17,6 +17,11 @@ void node_read(struct node *n, uint64_t token, mono_ms deadline)
                                     : "4096 reads are open on this node: try again");
         return;
     }
+    if (node_is_removed(n)) {
+        node_refuse(n, token, -RD_EREMOVED,
+                    "this node was removed from the cluster: ask another member");
+        return;
+    }
     if (n->reads_count == n->reads_capacity) {
         n->reads_capacity = n->reads_capacity ? n->reads_capacity * 2 : 16;
         n->reads = mem_realloc(n->reads, n->reads_capacity * sizeof *n->reads);
@@ -29,10 +34,15 @@ void node_read(struct node *n, uint64_t token, mono_ms deadline)
 void reads_ask(struct node *n)
 {
     bool wanted = false;
+    struct raft_view view;
 
+    raft_view_get(n->raft, &view);
+    bool moved = view.leader != n->reads_leader || view.term != n->reads_term;
+    n->reads_leader = view.leader;
+    n->reads_term = view.term;
     for (uint32_t i = 0; i < n->reads_count; i++) {
         struct node_read_slot *s = &n->reads[i];
-        if (s->state == NODE_READ_NEW || n->now >= s->retry_at) {
+        if (s->state == NODE_READ_NEW || n->now >= s->retry_at || (moved && view.leader)) {
             if (!wanted) {
                 wanted = true;
                 n->read_round++;

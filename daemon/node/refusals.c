@@ -15,10 +15,25 @@ static struct node_refusal *find(const struct node *n, raft_id peer)
     return NULL;
 }
 
-void node_refused(struct node *n, raft_id peer, int code, const char *why)
+/* Who knows our cluster and says that we left it: it is one of those we would believe anything. */
+static bool proves_removal(const struct node *n, const struct peer_refusal *refusal)
+{
+    struct raft_view view;
+
+    raft_view_get(n->raft, &view);
+    return refusal->code == -RD_EREMOVED && uuid_is_set(&view.cluster) &&
+           uuid_equal(&refusal->cluster, &view.cluster);
+}
+
+void node_refused(struct node *n, raft_id peer, const struct peer_refusal *refusal)
 {
     struct node_refusal *r = find(n, peer);
+    int code = refusal->code;
 
+    if (proves_removal(n, refusal)) {
+        n->removed_at = refusal->index;
+        node_step(n, &(struct raft_event){.type = RAFT_EV_REMOVED});
+    }
     if (r && r->code == code) {
         return; /* both sides say it in their words, in turn: who reads it wants one text */
     }
@@ -33,7 +48,12 @@ void node_refused(struct node *n, raft_id peer, int code, const char *why)
         r = &n->refusals[n->refusals_count++];
     }
     *r = (struct node_refusal){.peer = peer, .code = code};
-    (void)snprintf(r->why, sizeof r->why, "%s", why && why[0] ? why : err_text(code));
+    (void)snprintf(r->why, sizeof r->why, "%s", refusal->why[0] ? refusal->why : err_text(code));
+}
+
+void node_unreachable(struct node *n, raft_id peer, int code, const char *why)
+{
+    tasks_unreachable(n, peer, code, why);
 }
 
 void refusals_forget(struct node *n, raft_id peer)

@@ -22,6 +22,14 @@ void peer_msg_done(struct peer_msg *m)
         mem_free(m->progress);
         m->progress = NULL;
         break;
+    case PEER_CHANGE:
+        mem_free(m->change);
+        m->change = NULL;
+        break;
+    case PEER_CHANGE_REPLY:
+        mem_free(m->change_reply);
+        m->change_reply = NULL;
+        break;
     case PEER_FORWARD_REPLY: /* owns nothing */
     case PEER_PROGRESS_ASK:
         break;

@@ -20,7 +20,8 @@ struct peer_hello {
     struct uuid cluster; /* not set: in no cluster */
     raft_id id;
     struct uuid store;
-    uint64_t incarnation;  /* counts this store's process starts */
+    uint64_t incarnation; /* counts this store's process starts */
+    uint64_t process;     /* random, of this process: a copied directory counts like the original */
     uint16_t protocol_min; /* versions it speaks */
     uint16_t protocol_max;
     bool empty;                   /* its log holds nothing */
@@ -42,7 +43,8 @@ struct peer_hello {
 /* A write that a follower passes on to the leader. */
 struct peer_forward {
     struct request_id request;
-    struct blob *txn; /* state_txn_encode(); one reference owned */
+    raft_index session; /* of the origin, as it knows it: what an earlier life sent is not taken */
+    struct blob *txn;   /* state_txn_encode(); one reference owned */
 };
 
 /* The leader's answer to it. */
@@ -60,12 +62,18 @@ enum peer_msg_type {
     PEER_REFUSAL = 5,
     PEER_PROGRESS_ASK = 6,
     PEER_PROGRESS = 7,
+    PEER_CHANGE = 8,
+    PEER_CHANGE_REPLY = 9,
 };
 
 /* The last word on a connection that is closed because the hello does not fit. */
 struct peer_refusal {
     int code; /* negative RD_E... */
     char why[PEER_WHY_SIZE];
+    /* -RD_EREMOVED only: what proves it to who was removed. Told to those who have shown that they
+     * know the cluster, so it gives nothing away. */
+    struct uuid cluster;
+    raft_index index; /* of the entry that removed it */
 };
 
 /* How far is everybody? Asked of the leader. */
@@ -86,6 +94,54 @@ struct peer_progress {
     } members[RAFT_MEMBERS_MAX];
 };
 
+/* A change of the membership, or of who leads, asked of the leader. Asked again until it is
+ * answered: what it wants is a state, so repetition is harmless. */
+enum peer_change_kind {
+    PEER_CHANGE_ADD = 1,
+    PEER_CHANGE_PROMOTE = 2,
+    PEER_CHANGE_DEMOTE = 3,
+    PEER_CHANGE_REMOVE = 4,
+    PEER_CHANGE_TRANSFER = 5, /* the leader hands over */
+};
+
+struct peer_change {
+    uint64_t incarnation; /* of the asker's process */
+    uint64_t seq;         /* from 1; the same each time it is asked again */
+    enum peer_change_kind kind;
+    raft_id id;       /* whom; TRANSFER: the target, 0: whoever is best */
+    raft_id replaces; /* ADD: the member that leaves afterwards; 0: none */
+    raft_term term;   /* TRANSFER: the leadership that is to end */
+    bool learner;     /* ADD: it stays one */
+    bool no_wait;     /* ADD: done once it is a learner. TRANSFER: once it has begun */
+    bool force;       /* as raft_change */
+    char address[RAFT_ADDRESS_SIZE]; /* ADD: host:port */
+};
+
+enum peer_change_step {
+    PEER_CHANGE_DIALLING = 1,
+    PEER_CHANGE_COMMITTING = 2,
+    PEER_CHANGE_CATCHING_UP = 3,
+    PEER_CHANGE_HANDING_OVER = 4,
+    PEER_CHANGE_DONE = 5,
+    PEER_CHANGE_REFUSED = 6,
+};
+
+/* The answer to it: how far it is, then DONE or REFUSED once. */
+struct peer_change_reply {
+    uint64_t incarnation;
+    uint64_t seq;
+    enum peer_change_step step;
+    int code;                /* REFUSED: negative RD_E...; else 0 */
+    raft_index index;        /* DONE: of the membership entry that says so */
+    enum raft_role role;     /* DONE: of the member in it; 0: it is none */
+    raft_index match, last;  /* CATCHING_UP: what it has, of how much */
+    raft_id from;            /* TRANSFER: whose leadership ends */
+    raft_id to;              /* TRANSFER: the target; DONE: who leads now */
+    raft_term term;          /* TRANSFER, DONE: in which term; 0: not yet known (no_wait) */
+    uint32_t gap_ms;         /* TRANSFER, DONE: for how long writes waited */
+    char why[PEER_WHY_SIZE]; /* REFUSED: one sentence, with numbers */
+};
+
 struct peer_msg {
     enum peer_msg_type type;
     union {
@@ -95,7 +151,9 @@ struct peer_msg {
         struct peer_forward_reply forward_reply;
         struct peer_refusal *refusal; /* owned */
         struct peer_progress_ask progress_ask;
-        struct peer_progress *progress; /* owned */
+        struct peer_progress *progress;         /* owned */
+        struct peer_change *change;             /* owned */
+        struct peer_change_reply *change_reply; /* owned */
     };
 };
 

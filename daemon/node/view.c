@@ -34,27 +34,57 @@ raft_id node_known_leader(const struct node *n, mono_ms now)
     struct raft_view view;
 
     raft_view_get(n->raft, &view);
-    if (!view.leader_committed) {
+    if (!view.leader_committed || node_is_removed(n)) {
         return 0;
     }
-    if (view.state == RAFT_LEADER) {
-        return raft_claim_remaining(n->raft, now) ? view.leader : 0;
+    if (view.state == RAFT_LEADER) { /* to lead is not yet to claim it */
+        return raft_lease_remaining(n->raft, now) ? view.leader : 0;
     }
     return now < view.leader_contact + n->config.raft.election_timeout_ms ? view.leader : 0;
 }
 
-static enum node_state_name state_name(const struct node *n, const struct raft_view *view)
+const struct raft_member *node_self(const struct node *n)
+{
+    const struct raft_member *self = membership_find(raft_membership(n->raft), n->config.raft.id);
+
+    return self && uuid_equal(&self->store, &n->config.raft.store) ? self : NULL;
+}
+
+bool node_is_removed(const struct node *n)
 {
     const struct raft_membership *m = raft_membership(n->raft);
+    struct raft_view view;
 
+    raft_view_get(n->raft, &view);
+    return view.removed ||
+           (!membership_find(m, n->config.raft.id) &&
+            membership_tombstone(m, n->config.raft.id, &n->config.raft.store) != NULL);
+}
+
+bool node_removal_is_sure(const struct node *n)
+{
+    const struct raft_membership *m = raft_membership_committed(n->raft);
+    struct raft_view view;
+
+    raft_view_get(n->raft, &view);
+    return view.removed ||
+           (!membership_find(m, n->config.raft.id) &&
+            membership_tombstone(m, n->config.raft.id, &n->config.raft.store) != NULL);
+}
+
+static enum node_state_name state_name(const struct node *n, const struct raft_view *view)
+{
     if (view->state == RAFT_LEADER) {
-        return NODE_LEADER;
+        return view->transfer ? NODE_HANDING_OVER : NODE_LEADER;
     }
     if (!uuid_is_set(&view->cluster)) {
         return n->config.founders_count ? NODE_FORMING : NODE_UNCONFIGURED;
     }
-    if (!membership_find(m, n->config.raft.id)) {
-        return membership_tombstone(m, n->config.raft.id) ? NODE_REMOVED : NODE_JOINING;
+    if (node_is_removed(n)) {
+        return NODE_REMOVED;
+    }
+    if (!node_self(n)) {
+        return NODE_JOINING;
     }
     return view->state == RAFT_FOLLOWER ? NODE_FOLLOWER : NODE_CANDIDATE;
 }
@@ -66,6 +96,36 @@ static void silence_reason(const struct raft_view *view, mono_ms now, char *text
                        now - view->leader_contact);
     } else {
         (void)snprintf(text, size, "electing: no leader known");
+    }
+}
+
+static void removed_reason(const struct node *n, char *text, size_t size)
+{
+    const struct raft_tombstone *gone =
+        membership_tombstone(raft_membership(n->raft), n->config.raft.id, &n->config.raft.store);
+
+    (void)snprintf(
+        text, size,
+        "removed from the cluster at index %" PRIu64
+        ": stop it; to bring it back, empty its data directory, start it, and add-server "
+        "it on a member",
+        gone ? gone->index : n->removed_at);
+}
+
+static void leader_reason(const struct node *n, const struct raft_view *view, mono_ms now,
+                          char *text, size_t size)
+{
+    if (view->transfer) {
+        (void)snprintf(text, size, "hands over to node %" PRIu32, view->transfer);
+    } else if (!view->leader_committed) {
+        (void)snprintf(text, size, "leads, but has not committed in its term yet");
+    } else if (raft_lease_remaining(n->raft, now) == 0) {
+        (void)snprintf(text, size, "leads, but has not heard a majority lately");
+    } else if (now < view->claims_after) {
+        (void)snprintf(
+            text, size,
+            "leads, and may not claim it yet: what its predecessor told lapses in %" PRIu64 " ms",
+            view->claims_after - now);
     }
 }
 
@@ -89,15 +149,11 @@ static void reason_text(const struct node *n, const struct raft_view *view,
         }
         break;
     case NODE_REMOVED:
-        (void)snprintf(text, size, "removed from the cluster: stop it, or reset and add it again");
+        removed_reason(n, text, size);
         break;
     case NODE_LEADER:
     case NODE_HANDING_OVER:
-        if (!p->is_leader) {
-            (void)snprintf(text, size, "%s",
-                           view->leader_committed ? "leads, but has not heard a majority lately"
-                                                  : "leads, but has not committed in its term yet");
-        }
+        leader_reason(n, view, now, text, size);
         break;
     case NODE_FOLLOWER:
     case NODE_CANDIDATE:
@@ -114,7 +170,7 @@ static void reason_text(const struct node *n, const struct raft_view *view,
 
 void node_public_get(const struct node *n, mono_ms now, struct node_public *out)
 {
-    const struct raft_member *self = membership_find(raft_membership(n->raft), n->config.raft.id);
+    const struct raft_member *self = node_self(n);
     struct raft_view view;
 
     raft_view_get(n->raft, &view);
@@ -131,6 +187,15 @@ void node_public_get(const struct node *n, mono_ms now, struct node_public *out)
     out->is_leader = out->lease_remaining_ms > 0;
     out->fence = out->leader ? view.term : 0;
     reason_text(n, &view, out, now, out->reason, sizeof out->reason);
+}
+
+void node_claim_told(struct node *n)
+{
+    uint32_t remaining = raft_claim_remaining(n->raft, n->now);
+
+    if (remaining) {
+        raft_claim_told(n->raft, n->now + remaining);
+    }
 }
 
 void node_stats_get(const struct node *n, struct node_stats *out)

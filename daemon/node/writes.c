@@ -124,12 +124,15 @@ void writes_on_forward(struct node *n, raft_id from, struct peer_forward *f)
     struct raft_view view;
     struct state_result result = {0};
 
-    if (f->request.node != from || !membership_find(raft_membership(n->raft), from)) {
-        return;
+    const struct raft_member *origin = membership_find(raft_membership(n->raft), from);
+    if (f->request.node != from || (origin && origin->session != f->session)) {
+        return; /* of an earlier life of this id (trap 12) */
     }
     raft_view_get(n->raft, &view);
     if (view.state != RAFT_LEADER) {
         result.code = -RD_ENOT_LEADER;
+    } else if (!origin) {
+        result.code = -RD_EREMOVED; /* what it asks now stands after its removal */
     } else if (!state_recall(n->state, &f->request, &result)) {
         result.code = propose(n, &f->request, f->txn, view.term);
         if (result.code == 0) {
@@ -143,20 +146,16 @@ void writes_on_forward(struct node *n, raft_id from, struct peer_forward *f)
 /* ---- The origin's side ---- */
 
 /* Is there a leader, and a link to it: else a forward would be lost and its outcome called unknown.
- */
-static bool leader_is_reachable(const struct node *n, const struct raft_view *view)
+ * Who is no member yet is no origin either. */
+bool node_leader_is_reachable(const struct node *n, const struct raft_view *view)
 {
     const struct node_peer *peer = hello_peer(n, view->leader);
 
-    return view->state == RAFT_LEADER || (view->leader && peer && peer->up);
+    return view->state == RAFT_LEADER || (view->leader && peer && peer->up && node_self(n));
 }
 
-static void refuse(struct node *n, uint64_t token, int code, const char *message)
-{
-    struct node_answer *a = node_answer_add(n, token, code);
-
-    (void)snprintf(a->message, sizeof a->message, "%s", message);
-}
+static const char removed_text[] =
+    "this node was removed from the cluster, and the write was not applied: ask another member";
 
 /* Our own log has no room for this write. */
 static void refuse_here(struct node *n, struct node_write_slot *w)
@@ -190,6 +189,7 @@ static void hand_over(struct node *n, struct node_write_slot *w, const struct ra
 {
     struct request_id id = request_id_of(n, w->seq);
 
+    n->session = node_self(n) ? node_self(n)->session : n->session;
     /* Each repetition to one leader may become one more entry: wait longer every time. */
     uint32_t timeout = n->config.raft.election_timeout_ms;
     bool again = w->sent_term == view->term && w->resend_after > 0;
@@ -213,7 +213,8 @@ static void hand_over(struct node *n, struct node_write_slot *w, const struct ra
     w->handed++;
     alarm_by(n, w->resend_at);
     *node_send_new(n, view->leader) = (struct peer_msg){
-        .type = PEER_FORWARD, .forward = {.request = id, .txn = blob_ref(w->txn)}};
+        .type = PEER_FORWARD,
+        .forward = {.request = id, .session = n->session, .txn = blob_ref(w->txn)}};
 }
 
 /* The span from the oldest open write is what the state can remember; the bytes are ours to bound.
@@ -241,8 +242,13 @@ void node_write(struct node *n, uint64_t token, struct blob *txn, mono_ms deadli
 
     raft_view_get(n->raft, &view);
     if (!uuid_is_set(&view.cluster)) {
-        refuse(n, token, -RD_EUNCONFIGURED,
-               "this node is in no cluster yet: bootstrap it, or add it from a member");
+        node_refuse(n, token, -RD_EUNCONFIGURED,
+                    "this node is in no cluster yet: bootstrap it, or add it from a member");
+        blob_unref(txn);
+        return;
+    }
+    if (node_is_removed(n)) {
+        node_refuse(n, token, -RD_EREMOVED, removed_text);
         blob_unref(txn);
         return;
     }
@@ -261,7 +267,7 @@ void node_write(struct node *n, uint64_t token, struct blob *txn, mono_ms deadli
     n->writes_open++;
     n->held_bytes += txn->size;
     alarm_by(n, deadline);
-    if (leader_is_reachable(n, &view)) {
+    if (node_leader_is_reachable(n, &view)) {
         hand_over(n, w, &view);
     }
 }
@@ -283,6 +289,7 @@ static void complete(struct node *n, uint64_t seq, const struct state_result *re
 static bool is_refused(const struct state_result *result)
 {
     return result->code == -RD_ENOT_LEADER || result->code == -RD_ENOT_READY ||
+           result->code == -RD_ETRANSFER || result->code == -RD_EREMOVED ||
            (result->code == -RD_ENO_SPACE && result->index == 0);
 }
 
@@ -302,6 +309,11 @@ void writes_on_reply(struct node *n, raft_id from, const struct peer_forward_rep
         refuse_there(n, w, from, reply->result.actual);
         return;
     }
+    if (reply->result.code == -RD_EREMOVED && w->handed == 0) {
+        node_refuse(n, w->token, -RD_EREMOVED, removed_text);
+        close_slot(n, w);
+        return;
+    }
     if (w->sent_to == from) {
         w->sent_to = 0;
         w->resend_at = n->now + n->config.raft.heartbeat_ms;
@@ -318,7 +330,10 @@ void writes_applied(struct node *n, const struct raft_entry *e, const struct sta
         n->open_bytes -= e->data->size < n->open_bytes ? e->data->size : n->open_bytes;
     }
     if (c->request.node == n->config.raft.id) {
-        if (c->request.incarnation == n->config.incarnation) {
+        /* What stands before the entry that added us was asked by an earlier data directory, which
+         * counted its processes and requests like this one. */
+        if (c->request.incarnation == n->config.incarnation && n->session &&
+            e->index > n->session) {
             complete(n, c->request.seq, result);
         }
         return;
@@ -327,6 +342,17 @@ void writes_applied(struct node *n, const struct raft_entry *e, const struct sta
     /* Entries of earlier terms: their origins ask again when they see the new leader. */
     if (view.state == RAFT_LEADER && e->term == view.term) {
         reply_to(n, c->request.node, &c->request, result);
+    }
+}
+
+void writes_removed(struct node *n)
+{
+    for (uint64_t seq = n->floor; seq < n->next_seq; seq++) {
+        struct node_write_slot *w = slot_of(n, seq);
+        if (w->open) {
+            node_refuse(n, w->token, -RD_EREMOVED, removed_text);
+            close_slot(n, w);
+        }
     }
 }
 
@@ -363,8 +389,8 @@ static void expire(struct node *n, struct node_write_slot *w)
 
     close_slot(n, w);
     if (handed) {
-        refuse(n, token, -RD_EUNKNOWN_OUTCOME,
-               "no answer by the deadline: the write may still be applied");
+        node_refuse(n, token, -RD_EUNKNOWN_OUTCOME,
+                    "no answer by the deadline: the write may still be applied");
     } else {
         reach_refuse(n, token, "the write was not applied");
     }
@@ -414,7 +440,7 @@ void writes_turn(struct node *n)
     n->dispatch_leader = view.leader;
     n->dispatch_term = view.term;
     n->writes_alarm = UINT64_MAX;
-    bool reachable = leader_is_reachable(n, &view);
+    bool reachable = node_leader_is_reachable(n, &view);
     for (uint64_t seq = n->floor; seq < n->next_seq; seq++) {
         struct node_write_slot *w = slot_of(n, seq);
         if (w->open) {

@@ -72,6 +72,7 @@ void follower_on_append(struct raft *r, const struct raft_msg *m)
         election_follow(r, r->term, m->from, "node # leads this term", m->from);
     }
     r->heard = r->now;
+    r->removed = false; /* who is called on takes part again (trap 9) */
     election_timer_reset(r);
     if (m->index > r->log.last || rlog_term(&r->log, m->index) != m->log_term) {
         follower_refuse_append(r, m);

@@ -24,9 +24,13 @@ void effects_clear(struct raft_effects *fx)
     fx->propose_code = 0;
     fx->propose_index = 0;
     fx->propose_term = 0;
+    fx->request_code = 0;
+    fx->refusal.text = NULL;
+    fx->change_index = 0;
+    fx->transfer_target = 0;
+    fx->transfer_ended = false;
     fx->diverged = false;
-    fx->reason = NULL;
-    fx->reason_number = 0;
+    fx->reason.text = NULL;
 }
 
 void effects_done(struct raft_effects *fx)
@@ -69,11 +73,13 @@ void effects_read(struct raft *r, uint64_t token, int code, raft_index index)
     fx->reads[fx->reads_count++] = (struct raft_read){.token = token, .code = code, .index = index};
 }
 
-void effects_reason_put(const struct raft_effects *fx, struct buf *out)
+void raft_reason_put(const struct raft_reason *reason, struct buf *out)
 {
-    for (const char *p = fx->reason; p && *p; p++) {
-        if (*p == '#') {
-            buf_printf(out, "%" PRIu64, fx->reason_number);
+    uint32_t next = 0;
+
+    for (const char *p = reason->text; p && *p; p++) {
+        if (*p == '#' && next < RAFT_REASON_NUMBERS) {
+            buf_printf(out, "%" PRIu64, reason->numbers[next++]);
         } else {
             buf_put_u8(out, (uint8_t)*p);
         }
@@ -83,7 +89,19 @@ void effects_reason_put(const struct raft_effects *fx, struct buf *out)
 void effects_reason(struct raft *r, const char *reason, uint64_t number)
 {
     if (reason) {
-        r->fx->reason = reason;
-        r->fx->reason_number = number;
+        r->fx->reason = (struct raft_reason){.text = reason, .numbers = {number}};
     }
+}
+
+void effects_refuse(struct raft *r, int code, const struct raft_reason *why)
+{
+    r->fx->request_code = code;
+    r->fx->refusal = *why;
+}
+
+void effects_transfer_ended(struct raft *r, int code, const struct raft_reason *why)
+{
+    r->fx->transfer_ended = true;
+    r->fx->transfer_code = code;
+    r->fx->transfer_why = *why;
 }

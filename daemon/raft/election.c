@@ -3,9 +3,13 @@
 
 #include "raft/internal.h"
 
+/* By the data directory, not by the id alone: a log that is not complete yet may begin with what an
+ * earlier one was (trap 12). */
 bool raft_is_voter(const struct raft *r)
 {
-    return membership_is_voter(raft_in_force(r), r->config.id);
+    const struct raft_member *self = membership_find(raft_in_force(r), r->config.id);
+
+    return self && self->role == RAFT_VOTER && uuid_equal(&self->store, &r->config.store);
 }
 
 static mono_ms draw(struct raft *r, uint32_t low, uint32_t high)
@@ -18,6 +22,10 @@ void election_timer_reset(struct raft *r)
     uint32_t timeout = r->config.election_timeout_ms;
 
     r->election_deadline = draw(r, timeout, 2 * timeout);
+    /* A promise to an earlier leader binds the own vote too (trap 52). */
+    if (r->refuse_until > r->now + timeout) {
+        r->election_deadline += r->refuse_until - (r->now + timeout);
+    }
 }
 
 /* A lost pre-vote is tried again sooner than silence is believed: what protects a living leader is
@@ -144,7 +152,7 @@ void election_on_vote(struct raft *r, const struct raft_msg *m)
 
 /* ---- Candidates ---- */
 
-static void ask_votes(struct raft *r, enum raft_msg_type type, raft_term term)
+static void ask_votes(struct raft *r, enum raft_msg_type type, raft_term term, bool transfer)
 {
     const struct raft_membership *m = raft_in_force(r);
 
@@ -160,21 +168,29 @@ static void ask_votes(struct raft *r, enum raft_msg_type type, raft_term term)
         ask->session = m->members[i].session;
         ask->index = r->log.last;
         ask->log_term = rlog_last_term(&r->log);
+        ask->transfer = transfer;
         /* A new term must not be seen before it is durable; a pre-vote promises nothing. */
         effects_send(r, type == RAFT_MSG_VOTE);
     }
 }
 
-static void become_candidate(struct raft *r)
+static void become_candidate(struct raft *r, bool transfer)
 {
     r->state = RAFT_CANDIDATE;
+    r->leader = 0; /* a candidate is loyal to nobody (trap 23) */
     r->term++;
     r->vote = r->config.id;
     r->votes_count = 0; /* our own vote counts when it is durable */
     save_mark_hard(r);
     vote_timer_set(r);
-    effects_reason(r, "won the pre-vote, stands in term #", r->term);
-    ask_votes(r, RAFT_MSG_VOTE, r->term);
+    ask_votes(r, RAFT_MSG_VOTE, r->term, transfer);
+}
+
+void election_stand(struct raft *r, const char *reason, uint64_t number)
+{
+    election_follow(r, r->term, 0, reason, number);
+    become_candidate(r, true); /* the flag is for this one campaign (traps 35, 50) */
+    effects_reason(r, reason, number);
 }
 
 static void become_leader(struct raft *r)
@@ -197,7 +213,8 @@ static void count_votes(struct raft *r)
         return;
     }
     if (r->state == RAFT_PRE_CANDIDATE) {
-        become_candidate(r);
+        become_candidate(r, false);
+        effects_reason(r, "won the pre-vote, stands in term #", r->term);
     } else {
         become_leader(r);
     }
@@ -255,12 +272,19 @@ static void campaign(struct raft *r)
 
     read_fail_all(r, -RD_ENO_LEADER);
     r->state = RAFT_PRE_CANDIDATE;
-    r->leader = 0; /* a candidate is loyal to nobody (trap 23) */
+    r->leader = 0;
     r->votes_count = 0;
     effects_reason(r, why, r->now - r->heard);
     pre_vote_timer_set(r);
-    ask_votes(r, RAFT_MSG_PRE_VOTE, r->term + 1);
+    ask_votes(r, RAFT_MSG_PRE_VOTE, r->term + 1, false);
     record_vote(r, r->config.id, true);
+}
+
+/* Learners and strangers never campaign (trap 8), nor does who was removed (trap 46) or is about to
+ * stop. */
+bool election_may_stand(const struct raft *r)
+{
+    return raft_is_voter(r) && !r->disk_stalled && !r->removed && !r->retiring;
 }
 
 void election_tick(struct raft *r)
@@ -268,7 +292,7 @@ void election_tick(struct raft *r)
     if (r->now < r->election_deadline || r->state == RAFT_UNCONFIGURED) {
         return;
     }
-    if (!raft_is_voter(r) || r->disk_stalled) { /* learners and strangers never campaign (trap 8) */
+    if (!election_may_stand(r)) {
         election_timer_reset(r);
         return;
     }

@@ -10,7 +10,9 @@
 
 enum {
     READS_MAX = 4096, /* read rounds waiting at once; beyond it the oldest are told to retry */
-    COMMIT_NOTICE_DELAY_MS = 5 /* how long a new commit index may wait for an append to ride on */
+    COMMIT_NOTICE_DELAY_MS = 5, /* how long a new commit index may wait for an append to ride on */
+    TRANSFER_HEARD_BEATS = 3,   /* a target was heard within so many heartbeat intervals */
+    FAREWELL_TIMEOUTS = 10, /* for so many election timeouts a removed member is told, at most */
 };
 
 /* ---- log.c: the log in memory ---- */
@@ -67,16 +69,23 @@ struct inflight {
 struct progress {
     raft_id id;
     raft_index session;
+    char address[RAFT_ADDRESS_SIZE];
     enum progress_state state;
-    raft_index match;        /* known to be durable there */
-    raft_index next;         /* first entry to send */
-    bool probe_sent;         /* PROBE: waiting for the answer */
-    raft_index commit_sent;  /* commit index it was last told */
-    bool commit_urgent;      /* it waits for the commit index (a read) */
-    uint64_t ack_seq;        /* newest message it answered */
-    mono_ms ack_stamp;       /* when we had sent that message: 0 never */
-    mono_ms contact;         /* last answer; 0: never in this term */
-    mono_ms moved;           /* when match or the window last moved */
+    raft_index match;       /* known to be durable there */
+    raft_index next;        /* first entry to send */
+    bool probe_sent;        /* PROBE: waiting for the answer */
+    raft_index commit_sent; /* commit index it was last told */
+    bool commit_urgent;     /* it waits for the commit index (a read) */
+    uint64_t ack_seq;       /* newest message it answered */
+    mono_ms ack_stamp;      /* when we had sent that message: 0 never */
+    mono_ms contact;        /* last answer; 0: never in this term */
+    mono_ms moved;          /* when match or the window last moved */
+    raft_index round_last;  /* catch-up rounds (thesis 4.2.1): the one under way ends here, */
+    mono_ms round_began;    /* and began then */
+    mono_ms had_all_at; /* beginning of the last one completed: it has all we had then; 0: none */
+    raft_index leaving; /* index of the entry that removed it; 0: it is a member */
+    mono_ms leaving_until; /* it is told no longer than this */
+    uint64_t leaving_told; /* the first message that told it that the entry is committed; 0: none */
     struct inflight *window; /* ring of inflight_msgs_max */
     uint32_t window_head, window_count;
     uint64_t window_bytes;
@@ -90,6 +99,8 @@ void progress_sent(struct progress *p, raft_index last, uint32_t bytes, uint32_t
                    mono_ms now);
 /* An acknowledgement up to `index`; true when match moved. */
 bool progress_acked(struct progress *p, raft_index index, uint32_t capacity, mono_ms now);
+/* After an acknowledgement: is a catch-up round complete? `last` is the leader's last index. */
+void progress_round(struct progress *p, raft_index last, mono_ms now);
 
 /* ---- quorum.c ---- */
 
@@ -113,6 +124,20 @@ struct pending_read {
     mono_ms stamp;      /* remote: to echo */
     raft_index index;   /* leader: the read index */
     uint64_t need_seq;  /* leader: acknowledged by a quorum. Follower: seq of our question */
+};
+
+enum transfer_phase {
+    TRANSFER_NONE,
+    TRANSFER_CATCH_UP, /* writes flow; until everything is on its way to the target */
+    TRANSFER_HOLD,     /* new writes are refused for the moment; until the target has everything */
+    TRANSFER_SENT,     /* the target was told: no lease and no claim any more, and no way back */
+};
+
+struct transfer {
+    enum transfer_phase phase;
+    raft_id target;
+    mono_ms deadline; /* of catching up and holding together; of SENT */
+    uint64_t seq;     /* SENT: of our TimeoutNow */
 };
 
 struct raft {
@@ -145,6 +170,10 @@ struct raft {
     uint32_t loyal_ms;      /* as raft_save's */
     mono_ms refuse_until;   /* after a restart: no votes before */
     mono_ms election_deadline;
+    mono_ms claims_after; /* no claim to lead before: those of who handed over to us may be alive */
+    mono_ms claim_told;   /* until when a claim holds that was told to somebody */
+    bool removed;         /* told so, and not called on by a leader since */
+    bool retiring;        /* about to stop */
 
     /* Candidates */
     struct vote_record votes[RAFT_MEMBERS_MAX];
@@ -153,7 +182,8 @@ struct raft {
 
     /* Leaders */
     struct progress *peers;
-    uint32_t peers_count;
+    uint32_t peers_count, peers_capacity;
+    struct transfer transfer;
     raft_index term_start; /* our no-op: nothing is served before it commits */
     mono_ms leader_since;  /* or the end of a pause: silence counts from here */
     mono_ms heartbeat_deadline;
@@ -174,6 +204,8 @@ struct raft_msg *effects_message(struct raft *r, enum raft_msg_type type, raft_i
 void effects_send(struct raft *r, bool after_save); /* the message just made is complete */
 void effects_read(struct raft *r, uint64_t token, int code, raft_index index);
 void effects_reason(struct raft *r, const char *reason, uint64_t number);
+void effects_refuse(struct raft *r, int code, const struct raft_reason *why);
+void effects_transfer_ended(struct raft *r, int code, const struct raft_reason *why);
 
 /* election.c */
 bool raft_is_voter(const struct raft *r);
@@ -185,6 +217,9 @@ void election_on_pre_vote(struct raft *r, const struct raft_msg *m);
 void election_on_vote(struct raft *r, const struct raft_msg *m);
 void election_on_reply(struct raft *r, const struct raft_msg *m);
 void election_own_vote_saved(struct raft *r);
+/* Stand at once, without asking whether others would vote: the leader wishes it (thesis 3.10). */
+void election_stand(struct raft *r, const char *reason, uint64_t number);
+bool election_may_stand(const struct raft *r);
 bool election_is_sticky(const struct raft *r, const struct raft_msg *m);
 
 /* replication.c */
@@ -196,8 +231,25 @@ void leader_commit(struct raft *r);
 void leader_append(struct raft *r, enum raft_entry_type type, struct blob *data);
 void leader_on_reply(struct raft *r, const struct raft_msg *m);
 struct progress *leader_peer(const struct raft *r, raft_id id);
+void leader_sync_peers(struct raft *r); /* after the membership in force has changed */
+uint32_t leader_live_voters(const struct raft *r, const struct raft_membership *m, mono_ms now);
 mono_ms leader_quorum_deadline(const struct raft *r);
 mono_ms leader_deadline(const struct raft *r);
+
+/* change.c */
+/* May the membership, or the leader, be changed now? 0, or why not. */
+int change_gate(const struct raft *r, struct raft_reason *why);
+void change_request(struct raft *r, const struct raft_change *c);
+void change_auto_promote(struct raft *r);
+
+/* transfer.c */
+void transfer_request(struct raft *r, raft_id target);
+void transfer_advance(struct raft *r);
+void transfer_tick(struct raft *r);
+void transfer_leader_stops(struct raft *r);
+void transfer_on_timeout_now(struct raft *r, const struct raft_msg *m);
+void transfer_on_reply(struct raft *r, const struct raft_msg *m);
+mono_ms transfer_deadline(const struct raft *r);
 
 /* append.c: the follower's side */
 void follower_on_append(struct raft *r, const struct raft_msg *m);

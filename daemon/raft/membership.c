@@ -24,11 +24,13 @@ bool membership_is_voter(const struct raft_membership *m, raft_id id)
     return member && member->role == RAFT_VOTER;
 }
 
-const struct raft_tombstone *membership_tombstone(const struct raft_membership *m, raft_id id)
+const struct raft_tombstone *membership_tombstone(const struct raft_membership *m, raft_id id,
+                                                  const struct uuid *store)
 {
-    for (uint32_t i = 0; i < m->tombstones_count; i++) {
-        if (m->tombstones[i].id == id) {
-            return &m->tombstones[i];
+    for (uint32_t i = m->tombstones_count; i > 0; i--) { /* the newest is the last */
+        const struct raft_tombstone *t = &m->tombstones[i - 1];
+        if (t->id == id && (!store || uuid_equal(&t->store, store))) {
+            return t;
         }
     }
     return NULL;
@@ -64,6 +66,137 @@ void membership_insert(struct raft_membership *m, const struct raft_member *memb
     m->members[at] = *member;
     m->members_count++;
 }
+
+/* ---- Changes ---- */
+
+static int refuse(struct raft_reason *why, int code, const char *text, uint64_t a, uint64_t b)
+{
+    *why = (struct raft_reason){.text = text, .numbers = {a, b}};
+    return code;
+}
+
+static int refuses_add(const struct raft_membership *m, const struct raft_change *c,
+                       struct raft_reason *why)
+{
+    if (membership_find(m, c->id)) {
+        return refuse(why, -RD_EALREADY_MEMBER, "node # is a member already", c->id, 0);
+    }
+    if (m->members_count == RAFT_MEMBERS_MAX) {
+        return refuse(why, -RD_ETOO_LARGE, "# members are the most a cluster can have",
+                      RAFT_MEMBERS_MAX, 0);
+    }
+    if (c->auto_promote && membership_voters(m) == RAFT_VOTERS_MAX) {
+        return refuse(
+            why, -RD_ETOO_LARGE,
+            "# voters are the most a cluster can have: add it as a learner, or demote one "
+            "of them first",
+            RAFT_VOTERS_MAX, 0);
+    }
+    return 0;
+}
+
+static int refuses_promote(const struct raft_membership *m, const struct raft_change *c,
+                           struct raft_reason *why)
+{
+    if (membership_is_voter(m, c->id)) {
+        return refuse(why, -RD_EALREADY_MEMBER, "node # is a voter already", c->id, 0);
+    }
+    if (membership_voters(m) == RAFT_VOTERS_MAX) {
+        return refuse(why, -RD_ETOO_LARGE,
+                      "# voters are the most a cluster can have: demote one of them first",
+                      RAFT_VOTERS_MAX, 0);
+    }
+    return 0;
+}
+
+static int refuses_leaving(const struct raft_membership *m, const struct raft_change *c,
+                           struct raft_reason *why)
+{
+    if (membership_is_voter(m, c->id) && membership_voters(m) == 1) {
+        return refuse(why, -RD_ELAST_VOTER,
+                      "node # is the last voter: without it there is no cluster; add or promote "
+                      "another one first",
+                      c->id, 0);
+    }
+    return 0;
+}
+
+static void apply_add(struct raft_membership *m, const struct raft_change *c, raft_index index)
+{
+    struct raft_member member = {.id = c->id,
+                                 .role = RAFT_LEARNER,
+                                 .auto_promote = c->auto_promote,
+                                 .store = c->store,
+                                 .session = index};
+
+    memcpy(member.address, c->address, sizeof member.address);
+    membership_insert(m, &member);
+}
+
+static struct raft_member *member_at(struct raft_membership *m, raft_id id)
+{
+    return &m->members[membership_find(m, id) - m->members];
+}
+
+static void apply_role(struct raft_membership *m, const struct raft_change *c, raft_index index)
+{
+    struct raft_member *member = member_at(m, c->id);
+
+    (void)index;
+    member->role = c->kind == RAFT_CHANGE_PROMOTE ? RAFT_VOTER : RAFT_LEARNER;
+    member->auto_promote = false;
+}
+
+static void bury(struct raft_membership *m, const struct raft_member *member, raft_index index)
+{
+    if (m->tombstones_count == RAFT_TOMBSTONES_MAX) { /* the oldest is forgotten */
+        m->tombstones_count--;
+        memmove(m->tombstones, m->tombstones + 1, m->tombstones_count * sizeof *m->tombstones);
+    }
+    m->tombstones[m->tombstones_count++] =
+        (struct raft_tombstone){.id = member->id, .store = member->store, .index = index};
+}
+
+static void apply_remove(struct raft_membership *m, const struct raft_change *c, raft_index index)
+{
+    struct raft_member *member = member_at(m, c->id);
+    size_t after = (size_t)(m->members + m->members_count - (member + 1));
+
+    bury(m, member, index);
+    memmove(member, member + 1, after * sizeof *member);
+    m->members_count--;
+}
+
+static const struct change_row {
+    bool of_member;
+    int (*refuses)(const struct raft_membership *m, const struct raft_change *c,
+                   struct raft_reason *why);
+    void (*apply)(struct raft_membership *m, const struct raft_change *c, raft_index index);
+} change_table[RAFT_CHANGE_COUNT] = {
+    [RAFT_CHANGE_ADD] = {false, refuses_add, apply_add},
+    [RAFT_CHANGE_PROMOTE] = {true, refuses_promote, apply_role},
+    [RAFT_CHANGE_DEMOTE] = {true, refuses_leaving, apply_role},
+    [RAFT_CHANGE_REMOVE] = {true, refuses_leaving, apply_remove},
+};
+
+int membership_refuses(const struct raft_membership *m, const struct raft_change *c,
+                       struct raft_reason *why)
+{
+    const struct change_row *row = &change_table[c->kind];
+
+    if (row->of_member && !membership_find(m, c->id)) {
+        return refuse(why, -RD_ENOT_FOUND, "node # is no member", c->id, 0);
+    }
+    return row->refuses(m, c, why);
+}
+
+void membership_apply(struct raft_membership *m, const struct raft_change *c, raft_index index)
+{
+    change_table[c->kind].apply(m, c, index);
+    m->index = index;
+}
+
+/* ---- Encoding ---- */
 
 struct blob *membership_encode(const struct raft_membership *m)
 {

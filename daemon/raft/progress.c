@@ -1,4 +1,6 @@
 /* What the leader knows of one follower, and the window of what is on its way. */
+#include <string.h>
+
 #include "raft/internal.h"
 
 void progress_init(struct progress *p, const struct raft_member *m, raft_index next,
@@ -10,8 +12,11 @@ void progress_init(struct progress *p, const struct raft_member *m, raft_index n
         .state = PROGRESS_PROBE,
         .next = next,
         .moved = now,
+        .round_last = next - 1,
+        .round_began = now,
         .window = mem_alloc(window_capacity * sizeof *p->window),
     };
+    memcpy(p->address, m->address, sizeof p->address);
 }
 
 void progress_done(struct progress *p)
@@ -71,4 +76,13 @@ bool progress_acked(struct progress *p, raft_index index, uint32_t capacity, mon
         p->next = p->match + 1;
     }
     return moved;
+}
+
+void progress_round(struct progress *p, raft_index last, mono_ms now)
+{
+    if (p->match >= p->round_last) {
+        p->had_all_at = p->round_began;
+        p->round_began = now;
+        p->round_last = last;
+    }
 }

@@ -30,6 +30,7 @@ void raft_free(struct raft *r)
     if (!r) {
         return;
     }
+    r->transfer.phase = TRANSFER_NONE; /* nobody is left to be told how it ended */
     leader_stop(r);
     rlog_done(&r->log);
     mem_free(r->memberships);
@@ -179,11 +180,13 @@ static const struct message_row {
     [RAFT_MSG_APPEND_REPLY] = {leader_on_reply, false, false},
     [RAFT_MSG_READ_INDEX] = {read_on_request, false, true},
     [RAFT_MSG_READ_INDEX_REPLY] = {read_on_reply, false, false},
+    [RAFT_MSG_TIMEOUT_NOW] = {transfer_on_timeout_now, false, false},
+    [RAFT_MSG_TIMEOUT_NOW_REPLY] = {transfer_on_reply, false, false},
 };
 
 /* May this message's higher term become ours? Whoever is outside the membership raises nobody's
  * term (trap 9); a leader we do not know yet is the exception: it may have been added after our
- * last entry. */
+ * last entry, or its removal, the last thing we heard of, may never be committed. */
 static bool may_raise_term(const struct raft *r, const struct raft_msg *m)
 {
     return m->type == RAFT_MSG_APPEND || membership_find(raft_in_force(r), m->from);
@@ -202,7 +205,7 @@ static void on_message(struct raft *r, const struct raft_msg *m)
     }
     if (!uuid_is_set(&r->cluster) || !uuid_equal(&m->cluster, &r->cluster) ||
         m->to != r->config.id || m->from == r->config.id || m->from == 0 || m->type <= 0 ||
-        m->type >= RAFT_MSG_TYPE_COUNT || membership_tombstone(raft_in_force(r), m->from)) {
+        m->type >= RAFT_MSG_TYPE_COUNT) {
         return;
     }
     const struct message_row *row = &message_table[m->type];
@@ -255,8 +258,8 @@ static int on_propose(struct raft *r, const struct raft_event *e)
     if (!e->propose.data || e->propose.data->size > RAFT_PAYLOAD_MAX) {
         return -RD_EINVALID;
     }
-    if (r->state != RAFT_LEADER) {
-        r->fx->propose_code = -RD_ENOT_LEADER;
+    if (r->state != RAFT_LEADER || r->transfer.phase >= TRANSFER_HOLD) {
+        r->fx->propose_code = r->state == RAFT_LEADER ? -RD_ETRANSFER : -RD_ENOT_LEADER;
         return 0;
     }
     leader_append(r, RAFT_ENTRY_COMMAND, e->propose.data);
@@ -358,6 +361,48 @@ static int on_adopt(struct raft *r, const struct raft_event *e)
     return 0;
 }
 
+static int on_change(struct raft *r, const struct raft_event *e)
+{
+    const struct raft_change *c = e->change;
+    bool sound = c && c->kind > 0 && c->kind < RAFT_CHANGE_COUNT && c->id != 0 &&
+                 (c->kind != RAFT_CHANGE_ADD || (uuid_is_set(&c->store) && c->address[0]));
+
+    if (!sound) {
+        return -RD_EINVALID;
+    }
+    change_request(r, c);
+    return 0;
+}
+
+static int on_transfer(struct raft *r, const struct raft_event *e)
+{
+    transfer_request(r, e->transfer.target);
+    return 0;
+}
+
+static int on_removed(struct raft *r, const struct raft_event *e)
+{
+    (void)e;
+    if (r->state == RAFT_LEADER) {
+        return 0; /* a majority that follows knows better */
+    }
+    r->removed = true;
+    if (r->state != RAFT_UNCONFIGURED) {
+        election_follow(r, r->term, 0, "removed from the cluster", 0);
+    }
+    return 0;
+}
+
+static int on_retire(struct raft *r, const struct raft_event *e)
+{
+    (void)e;
+    r->retiring = true;
+    if (r->state == RAFT_PRE_CANDIDATE || r->state == RAFT_CANDIDATE) {
+        election_follow(r, r->term, 0, "about to stop", 0);
+    }
+    return 0;
+}
+
 static int on_flush(struct raft *r, const struct raft_event *e)
 {
     (void)e;
@@ -375,6 +420,8 @@ static event_handler *const event_table[RAFT_EV_COUNT] = {
     [RAFT_EV_PERSISTED] = on_persisted, [RAFT_EV_PAUSED] = on_paused,
     [RAFT_EV_DISK] = on_disk,           [RAFT_EV_LINK_DOWN] = on_link_down,
     [RAFT_EV_FOUND] = on_found,         [RAFT_EV_ADOPT] = on_adopt,
+    [RAFT_EV_CHANGE] = on_change,       [RAFT_EV_TRANSFER] = on_transfer,
+    [RAFT_EV_REMOVED] = on_removed,     [RAFT_EV_RETIRE] = on_retire,
     [RAFT_EV_FLUSH] = on_flush,
 };
 
@@ -396,7 +443,7 @@ mono_ms raft_deadline(const struct raft *r)
     if (r->state == RAFT_LEADER) {
         return leader_deadline(r);
     }
-    return raft_is_voter(r) && !r->disk_stalled ? r->election_deadline : UINT64_MAX;
+    return election_may_stand(r) ? r->election_deadline : UINT64_MAX;
 }
 
 /* ---- View ---- */
@@ -417,6 +464,12 @@ void raft_view_get(const struct raft *r, struct raft_view *out)
         .last_chain = r->log.last_chain,
         .saved = r->saved,
         .disk_stalled = r->disk_stalled,
+        .removed = r->removed,
+        .change_pending = raft_in_force(r)->index > r->commit,
+        .transfer = r->transfer.phase ? r->transfer.target : 0,
+        .transfer_holds = r->transfer.phase >= TRANSFER_HOLD,
+        .transfer_sent = r->transfer.phase == TRANSFER_SENT,
+        .claims_after = r->claims_after,
     };
 }
 

@@ -66,9 +66,13 @@ enum raft_event_type {
     RAFT_EV_PAUSED, /* the process was stopped for about T or more: a leader re-proves its quorum */
     RAFT_EV_DISK,   /* the log disk stalled, or works again */
     RAFT_EV_LINK_DOWN, /* messages to `peer` may have been lost */
-    RAFT_EV_FOUND, /* found a cluster: `cluster` and `membership` become the log's first entry */
-    RAFT_EV_ADOPT, /* an empty node joins `cluster` */
-    RAFT_EV_FLUSH, /* end of the turn: send what has gathered */
+    RAFT_EV_FOUND,    /* found a cluster: `cluster` and `membership` become the log's first entry */
+    RAFT_EV_ADOPT,    /* an empty node joins `cluster` */
+    RAFT_EV_CHANGE,   /* change the membership, if this node leads */
+    RAFT_EV_TRANSFER, /* hand leadership over, if this node leads */
+    RAFT_EV_REMOVED,  /* a member of our cluster proved that we were removed: keep quiet */
+    RAFT_EV_RETIRE,   /* about to stop: never stand again */
+    RAFT_EV_FLUSH,    /* end of the turn: send what has gathered */
     RAFT_EV_COUNT,
 };
 
@@ -90,6 +94,10 @@ struct raft_event {
             bool stalled;
         } disk;
         raft_id peer;
+        const struct raft_change *change; /* borrowed */
+        struct {
+            raft_id target; /* 0: the reachable voter with the highest match index */
+        } transfer;
         struct {
             const struct uuid *cluster;
             const struct raft_membership *membership; /* FOUND only; borrowed */
@@ -122,16 +130,22 @@ struct raft_effects {
     int propose_code;         /* 0 appended; -RD_ENOT_LEADER ... */
     raft_index propose_index; /* where, when appended */
     raft_term propose_term;
+    /* CHANGE and TRANSFER only: */
+    int request_code;           /* 0: appended, or begun; else why not */
+    struct raft_reason refusal; /* the same in words */
+    raft_index change_index;    /* CHANGE: of the membership entry */
+    raft_id transfer_target;    /* TRANSFER */
     /* Accumulates over steps until effects_clear(): */
+    bool transfer_ended; /* the hand-over under way is over, one way or the other: */
+    int transfer_code; /* 0: leadership is given up to the target; else it came to nothing, why: */
+    struct raft_reason transfer_why;
     bool diverged; /* what Raft says cannot exist: another leader in our term, or two logs with one
                     * (index, term) and different chains. The caller stops with 79 */
-    const char *reason; /* why the role changed: static text in which # stands for the number; NULL
-                         * when it did not */
-    uint64_t reason_number;
+    struct raft_reason reason; /* why the role changed; none when it did not */
 };
 
-/* Append the reason with its number; nothing when there is none. */
-void effects_reason_put(const struct raft_effects *fx, struct buf *out);
+/* Append the sentence; nothing when there is none. */
+void raft_reason_put(const struct raft_reason *reason, struct buf *out);
 
 /* Forget the effects, free the messages still in them; the arrays stay allocated. */
 void effects_clear(struct raft_effects *fx);
@@ -198,6 +212,12 @@ struct raft_view {
     uint64_t last_chain;
     raft_index saved; /* durable here */
     bool disk_stalled;
+    bool removed;         /* told so, with proof, and no leader has called on us since */
+    bool change_pending;  /* the membership in force is not committed yet */
+    raft_id transfer;     /* leader: whom it hands over to; 0: to nobody */
+    bool transfer_holds;  /* proposals are refused with -RD_ETRANSFER until the hand-over is over */
+    bool transfer_sent;   /* TimeoutNow is on its way: no lease, no claim, no way back */
+    mono_ms claims_after; /* no claim before this: claims of a predecessor may be alive; 0: none */
 };
 void raft_view_get(const struct raft *r, struct raft_view *out);
 
@@ -214,8 +234,12 @@ void raft_set_lease_base(struct raft *r, uint32_t election_timeout_ms);
  * (thesis 6.4.1, with the send time instead of the receipt). */
 uint32_t raft_lease_remaining(const struct raft *r, mono_ms now);
 
-/* The same for a claim to lead: also needs an own-term commit. Never more than the lease. */
+/* The same for a claim to lead: also needs an own-term commit, and that the claims our predecessor
+ * handed out before it handed over have lapsed. Never more than the lease. */
 uint32_t raft_claim_remaining(const struct raft *r, mono_ms now);
+
+/* A claim that holds until then was told to somebody: whom we hand over to has to wait for it. */
+void raft_claim_told(struct raft *r, mono_ms until);
 
 /* Voters heard within T, this node included when it is a voter; followers know only themselves and
  * the leader: 0. */
@@ -227,6 +251,10 @@ struct raft_peer_view {
 };
 /* As the leader sees a member. false: not leading, or no such member. */
 bool raft_peer_view(const struct raft *r, raft_id id, struct raft_peer_view *out);
+
+/* Members this leader has removed and still tells so: with the id and the address of the number-th.
+ * false: there are not that many. The address is borrowed. */
+bool raft_leaving(const struct raft *r, uint32_t number, raft_id *id, const char **address);
 
 /* Term of an entry in the log (0 for index 0); the index exists. */
 raft_term raft_term_at(const struct raft *r, raft_index index);

@@ -84,6 +84,9 @@ static mono_ms lease_end_by(const struct raft *r, uint32_t timeout_ms, mono_ms n
 
 uint32_t raft_lease_remaining(const struct raft *r, mono_ms now)
 {
+    if (r->transfer.phase == TRANSFER_SENT) {
+        return 0; /* whoever was told to stand is elected around the lease */
+    }
     mono_ms end = lease_end_by(r, r->lease_base_ms, now);
 
     return end > now ? (uint32_t)(end - now) : 0;
@@ -91,20 +94,32 @@ uint32_t raft_lease_remaining(const struct raft *r, mono_ms now)
 
 uint32_t raft_claim_remaining(const struct raft *r, mono_ms now)
 {
-    return r->commit >= r->term_start ? raft_lease_remaining(r, now) : 0;
+    bool may_claim = r->commit >= r->term_start && now >= r->claims_after;
+
+    return may_claim ? raft_lease_remaining(r, now) : 0;
+}
+
+void raft_claim_told(struct raft *r, mono_ms until)
+{
+    r->claim_told = r->claim_told > until ? r->claim_told : until;
+}
+
+uint32_t leader_live_voters(const struct raft *r, const struct raft_membership *m, mono_ms now)
+{
+    uint32_t live = 0;
+
+    for (uint32_t i = 0; i < m->members_count; i++) {
+        const struct progress *p = leader_peer(r, m->members[i].id);
+        bool heard = p ? p->contact && now < p->contact + r->config.election_timeout_ms
+                       : m->members[i].id == r->config.id;
+        live += heard && m->members[i].role == RAFT_VOTER;
+    }
+    return live;
 }
 
 uint32_t raft_voters_reachable(const struct raft *r, mono_ms now)
 {
-    const struct raft_membership *m = raft_in_force(r);
-    uint32_t reachable = 0;
-
-    for (uint32_t i = 0; i < m->members_count && r->state == RAFT_LEADER; i++) {
-        const struct progress *p = leader_peer(r, m->members[i].id);
-        bool heard = p ? p->contact && now < p->contact + r->config.election_timeout_ms : true;
-        reachable += heard && m->members[i].role == RAFT_VOTER;
-    }
-    return reachable;
+    return r->state == RAFT_LEADER ? leader_live_voters(r, raft_in_force(r), now) : 0;
 }
 
 bool raft_peer_view(const struct raft *r, raft_id id, struct raft_peer_view *out)
@@ -123,27 +138,86 @@ bool raft_peer_view(const struct raft *r, raft_id id, struct raft_peer_view *out
     return p;
 }
 
+bool raft_leaving(const struct raft *r, uint32_t number, raft_id *id, const char **address)
+{
+    for (uint32_t i = 0; i < r->peers_count; i++) {
+        if (r->peers[i].leaving && number-- == 0) {
+            *id = r->peers[i].id;
+            *address = r->peers[i].address;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- Whom the leader talks to ---- */
+
+/* The newest entry is the first to be sent: what is refused tells how much is missing. */
+static void peer_add(struct raft *r, const struct raft_member *m)
+{
+    if (r->peers_count == r->peers_capacity) {
+        r->peers_capacity = r->peers_capacity ? r->peers_capacity * 2 : 4;
+        r->peers = mem_realloc(r->peers, r->peers_capacity * sizeof *r->peers);
+    }
+    progress_init(&r->peers[r->peers_count++], m, r->log.last, r->config.inflight_msgs_max, r->now);
+}
+
+static void peer_drop(struct raft *r, struct progress *p)
+{
+    progress_done(p);
+    *p = r->peers[--r->peers_count];
+}
+
+/* Who was removed still gets the log, until it knows that it was. */
+static void peer_leaves(const struct raft *r, struct progress *p)
+{
+    p->leaving = raft_in_force(r)->index;
+    p->leaving_until = r->now + FAREWELL_TIMEOUTS * (mono_ms)r->config.election_timeout_ms;
+}
+
+void leader_sync_peers(struct raft *r)
+{
+    const struct raft_membership *m = raft_in_force(r);
+
+    for (uint32_t i = r->peers_count; i > 0; i--) {
+        struct progress *p = &r->peers[i - 1];
+        const struct raft_member *member = membership_find(m, p->id);
+        if (member && member->session != p->session) {
+            peer_drop(r, p); /* what an earlier life had tells nothing of this one (trap 12) */
+        } else if (!member && !p->leaving) {
+            peer_leaves(r, p);
+        }
+    }
+    for (uint32_t i = 0; i < m->members_count; i++) {
+        if (m->members[i].id != r->config.id && !leader_peer(r, m->members[i].id)) {
+            peer_add(r, &m->members[i]);
+        }
+    }
+}
+
+static void drop_who_left(struct raft *r)
+{
+    for (uint32_t i = r->peers_count; i > 0; i--) {
+        struct progress *p = &r->peers[i - 1];
+        bool knows = p->leaving_told && p->ack_seq >= p->leaving_told;
+        if (p->leaving && (knows || r->now >= p->leaving_until)) {
+            peer_drop(r, p);
+        }
+    }
+}
+
 /* ---- Start and end of leadership ---- */
 
 void leader_start(struct raft *r)
 {
-    const struct raft_membership *m = raft_in_force(r);
-
-    rd_assert(save_hard_is_durable(r));
-    r->peers = mem_alloc(m->members_count * sizeof *r->peers);
-    r->peers_count = 0;
-    for (uint32_t i = 0; i < m->members_count; i++) {
-        if (m->members[i].id != r->config.id) {
-            progress_init(&r->peers[r->peers_count++], &m->members[i], r->log.last + 1,
-                          r->config.inflight_msgs_max, r->now);
-        }
-    }
+    rd_assert(save_hard_is_durable(r) && r->peers_count == 0);
     r->leader_since = r->now;
     r->heartbeat_deadline = r->now + r->config.heartbeat_ms;
     r->commit_notice_deadline = UINT64_MAX;
     r->round_wanted = false;
     r->term_start = r->log.last + 1;
     leader_append(r, RAFT_ENTRY_NOOP, NULL);
+    leader_sync_peers(r);
     leader_flush(r);
 }
 
@@ -154,13 +228,14 @@ void leader_stop(struct raft *r)
      * is by the shortest T we know now. */
     mono_ms lease_end = lease_end_by(r, r->config.election_timeout_ms, r->now);
 
+    transfer_leader_stops(r);
     r->refuse_until = r->refuse_until > lease_end ? r->refuse_until : lease_end;
     for (uint32_t i = 0; i < r->peers_count; i++) {
         progress_done(&r->peers[i]);
     }
     mem_free(r->peers);
     r->peers = NULL;
-    r->peers_count = 0;
+    r->peers_count = r->peers_capacity = 0;
     r->commit_notice_deadline = UINT64_MAX;
 }
 
@@ -170,9 +245,20 @@ void leader_append(struct raft *r, enum raft_entry_type type, struct blob *data)
         .index = r->log.last + 1, .term = r->term, .type = type, .data = data};
 
     rd_assert(raft_log_append(r, &entry) == 0);
+    if (type == RAFT_ENTRY_MEMBERSHIP) { /* in force at once (thesis 4.1) */
+        leader_sync_peers(r);
+    }
 }
 
 /* ---- Sending ---- */
+
+static void commit_told(const struct raft *r, struct progress *p, raft_index commit)
+{
+    p->commit_sent = commit;
+    if (p->leaving && p->leaving_told == 0 && p->match >= p->leaving && commit >= p->leaving) {
+        p->leaving_told = r->seq;
+    }
+}
 
 static struct raft_msg *append_message(struct raft *r, struct progress *p, raft_index prev)
 {
@@ -185,7 +271,7 @@ static struct raft_msg *append_message(struct raft *r, struct progress *p, raft_
     m->log_term = rlog_term(&r->log, prev);
     m->chain = rlog_chain(&r->log, prev);
     m->commit = r->commit;
-    p->commit_sent = r->commit;
+    commit_told(r, p, r->commit);
     return m;
 }
 
@@ -196,7 +282,7 @@ static void send_heartbeat(struct raft *r, struct progress *p)
     struct raft_msg *m = append_message(r, p, p->match);
 
     m->commit = r->commit < p->match ? r->commit : p->match;
-    p->commit_sent = m->commit;
+    commit_told(r, p, m->commit);
     p->commit_urgent = p->commit_urgent && m->commit < r->commit;
     effects_send(r, false);
 }
@@ -230,9 +316,23 @@ static void beat(struct raft *r)
     broadcast_heartbeats(r);
 }
 
+/* The last entry it may have. Whom the change under way takes the vote from gets it only when it is
+ * committed: until then others may need that vote to elect somebody, and with the change in its log
+ * it would neither give it to who has a shorter one nor stand by itself, as thesis 4.2.2 lets it. */
+static raft_index sendable(const struct raft *r, const struct progress *p)
+{
+    const struct raft_membership *m = raft_in_force(r);
+    bool pending = m->index > r->commit && r->memberships_count > 1;
+
+    if (pending && membership_is_voter(m - 1, p->id) && !membership_is_voter(m, p->id)) {
+        return m->index - 1;
+    }
+    return r->log.last;
+}
+
 static bool may_send(const struct raft *r, const struct progress *p)
 {
-    if (p->next > r->log.last) {
+    if (p->next > sendable(r, p)) {
         return false;
     }
     if (p->state == PROGRESS_PROBE) {
@@ -245,7 +345,7 @@ static bool may_send(const struct raft *r, const struct progress *p)
 static void send_entries(struct raft *r, struct progress *p)
 {
     struct raft_msg *m = append_message(r, p, p->next - 1);
-    raft_index left = r->log.last - p->next + 1;
+    raft_index left = sendable(r, p) - p->next + 1;
     uint32_t count_max =
         left < r->config.append_entries_max ? (uint32_t)left : r->config.append_entries_max;
     uint32_t bytes = 0;
@@ -277,6 +377,8 @@ void leader_flush(struct raft *r)
     bool notice_due = r->now >= r->commit_notice_deadline;
     bool waiting = false;
 
+    change_auto_promote(r);
+    drop_who_left(r);
     if (r->now >= r->heartbeat_deadline) {
         beat(r);
     } else if (r->round_wanted) {
@@ -300,6 +402,7 @@ void leader_flush(struct raft *r)
     } else if (r->commit_notice_deadline == UINT64_MAX) {
         r->commit_notice_deadline = r->now + COMMIT_NOTICE_DELAY_MS;
     }
+    transfer_advance(r);
 }
 
 /* ---- Time ---- */
@@ -314,6 +417,8 @@ mono_ms leader_deadline(const struct raft *r)
     mono_ms deadline = r->heartbeat_deadline;
 
     deadline = deadline < r->commit_notice_deadline ? deadline : r->commit_notice_deadline;
+    mono_ms transfer = transfer_deadline(r);
+    deadline = deadline < transfer ? deadline : transfer;
     mono_ms quorum = leader_quorum_deadline(r);
     return deadline < quorum ? deadline : quorum;
 }
@@ -328,6 +433,7 @@ void leader_tick(struct raft *r)
     if (r->now >= r->heartbeat_deadline) {
         beat(r);
     }
+    transfer_tick(r);
 }
 
 /* ---- Answers ---- */
@@ -358,9 +464,11 @@ void leader_on_reply(struct raft *r, const struct raft_msg *m)
     p->ack_seq = m->seq > p->ack_seq ? m->seq : p->ack_seq;
     p->ack_stamp = m->stamp > p->ack_stamp ? m->stamp : p->ack_stamp;
     if (m->reject) {
+        p->leaving_told = 0; /* whatever that message told was not taken in */
         on_rejected(r, p, m);
     } else if (progress_acked(p, m->index, r->config.inflight_msgs_max, r->now)) {
         leader_commit(r);
     }
+    progress_round(p, r->log.last, r->now);
     read_check_round(r);
 }

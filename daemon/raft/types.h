@@ -59,8 +59,7 @@ struct raft_member {
     char address[RAFT_ADDRESS_SIZE]; /* host:port others dial */
 };
 
-struct raft_tombstone { /* a removed member: never reused for another store without an explicit add
-                         */
+struct raft_tombstone { /* a removed member: its store never takes part again */
     raft_id id;
     struct uuid store;
     raft_index index; /* of the entry that removed it */
@@ -74,6 +73,32 @@ struct raft_membership {
     struct raft_tombstone tombstones[RAFT_TOMBSTONES_MAX];
 };
 
+/* One wish to change it, one server at a time (thesis 4.1). */
+enum raft_change_kind {
+    RAFT_CHANGE_ADD = 1, /* always as a learner (thesis 4.2.1) */
+    RAFT_CHANGE_PROMOTE, /* learner to voter */
+    RAFT_CHANGE_DEMOTE,  /* voter to learner, and it stays one */
+    RAFT_CHANGE_REMOVE,
+    RAFT_CHANGE_COUNT,
+};
+
+struct raft_change {
+    enum raft_change_kind kind;
+    raft_id id;
+    bool force; /* PROMOTE: although it has not caught up. DEMOTE, REMOVE: although too few voters
+                        * are left that answer */
+    bool auto_promote;               /* ADD: becomes a voter once it has caught up */
+    struct uuid store;               /* ADD */
+    char address[RAFT_ADDRESS_SIZE]; /* ADD */
+};
+
+/* A sentence with numbers: static text in which each # stands for the next number. */
+enum { RAFT_REASON_NUMBERS = 3 };
+struct raft_reason {
+    const char *text; /* NULL: none */
+    uint64_t numbers[RAFT_REASON_NUMBERS];
+};
+
 /* ---- Messages ---- */
 
 enum raft_msg_type {
@@ -85,7 +110,19 @@ enum raft_msg_type {
     RAFT_MSG_APPEND_REPLY = 6,
     RAFT_MSG_READ_INDEX = 7, /* a follower asks for a read index */
     RAFT_MSG_READ_INDEX_REPLY = 8,
+    RAFT_MSG_TIMEOUT_NOW = 9, /* the leader asks a voter to stand for election (thesis 3.10) */
+    RAFT_MSG_TIMEOUT_NOW_REPLY = 10,
     RAFT_MSG_TYPE_COUNT,
+};
+
+/* Why a TimeoutNow is declined; travels as `hint`. */
+enum raft_decline {
+    RAFT_DECLINE_NONE = 0,
+    RAFT_DECLINE_NO_VOTER = 1,
+    RAFT_DECLINE_SHORT_LOG = 2,
+    RAFT_DECLINE_DISK = 3,
+    RAFT_DECLINE_RETIRING = 4, /* it is about to stop */
+    RAFT_DECLINE_COUNT,
 };
 
 /* One message. Which fields count for which type:
@@ -99,6 +136,8 @@ enum raft_msg_type {
  *                             refused prev index            log_term (term at hint)
  *   READ_INDEX  follower's                                  seq identifies the request
  *   ..._REPLY   leader's      the read index                reject: not the leader, ask again
+ *   TIMEOUT_NOW leader's      last log index last log term  hold_ms
+ *   ..._REPLY   target's      its last index its last term  reject, hint (enum raft_decline)
  *
  * A granted PRE_VOTE_REPLY carries the term that was asked for; a refused one the voter's own,
  * which the loser adopts (else a higher term with a shorter log could block everybody). */
@@ -118,6 +157,8 @@ struct raft_msg {
     raft_index hint;
     bool reject;
     bool transfer; /* asked for by the leader itself: voters set stickiness aside (thesis 4.2.3) */
+    uint32_t
+        hold_ms; /* claims handed out by the sender may live that long on the receiver's clock */
     struct raft_entry *entries; /* owned, with one reference per payload; NULL when none */
     uint32_t entries_count;
 };

@@ -1,9 +1,12 @@
 /* One request and its answer: what a plain command is. */
 #include <string.h>
+#include <unistd.h>
 
 #include "base/mem.h"
+#include "base/mono.h"
 #include "raftctl/client.h"
 #include "raftctl/commands.h"
+#include "raftctl/progress.h"
 
 static void drop_client(struct ctl *ctl)
 {
@@ -18,11 +21,9 @@ static int answer_missing(struct ctl *ctl, const struct command *command, int co
     if (code == -RD_EDAEMON) {
         drop_client(ctl);
     }
-    if (command->writes) {
+    if (command->unanswered) {
         struct ctl_error cause = *e;
-        return ctl_fail(e, -RD_EUNKNOWN_OUTCOME,
-                        "%s. It may or may not have been applied: look before repeating it",
-                        cause.message);
+        return ctl_fail(e, -RD_EUNKNOWN_OUTCOME, "%s. %s", cause.message, command->unanswered);
     }
     return code;
 }
@@ -75,25 +76,82 @@ static int take_reply(struct ctl *ctl, const struct command *command,
     return 0;
 }
 
-/* Wait for the reply to one request. */
-static int await_reply(struct ctl *ctl, const struct command *command, uint64_t id,
-                       uint64_t deadline, struct buf *out, struct ctl_error *e)
+/* ---- Waiting ---- */
+
+struct waiting {
+    struct ctl *ctl;
+    const struct command *command;
+    uint64_t id, deadline;
+    struct progress progress;
+    struct buf words; /* of the progress, for stderr */
+};
+
+static enum progress_style style_of(const struct ctl *ctl, const struct command *command)
+{
+    if (!command->progress || ctl->quiet || ctl->batch) {
+        return PROGRESS_SILENT;
+    }
+    return isatty(STDERR_FILENO) ? PROGRESS_TERMINAL : PROGRESS_LINES;
+}
+
+static void say_words(struct waiting *w)
+{
+    (void)fwrite(w->words.data, 1, w->words.size, stderr);
+    w->words.size = 0;
+}
+
+/* The next reply, while the progress is told when it is time to. */
+static int receive(struct waiting *w, struct admin_reply *out, struct ctl_error *e)
+{
+    for (;;) {
+        uint64_t due = progress_due(&w->progress);
+        int code = client_receive(w->ctl->client, due < w->deadline ? due : w->deadline, out, e);
+        uint64_t now = mono_now_ms();
+        if (code != -RD_ETIMEOUT || now >= w->deadline) {
+            return code;
+        }
+        progress_tick(&w->progress, now, &w->words);
+        say_words(w);
+    }
+}
+
+/* Wait for the last reply to one request. */
+static int await_reply(struct waiting *w, struct buf *out, struct ctl_error *e)
 {
     for (;;) {
         struct admin_reply reply;
-        int code = client_receive(ctl->client, deadline, &reply, e);
+        int code = receive(w, &reply, e);
         if (code) {
-            return answer_missing(ctl, command, code, e);
+            return answer_missing(w->ctl, w->command, code, e);
         }
-        bool ours = reply.id == id || client_is_refusal(&reply);
-        if (ours) {
-            code = take_reply(ctl, command, &reply, out, e);
-        }
-        admin_reply_done(&reply);
-        if (ours) {
-            return code;
+        bool ours = reply.id == w->id || client_is_refusal(&reply);
+        bool last = ours && !(w->command->progress && reply.more && reply.code == 0);
+        if (last) {
+            code = take_reply(w->ctl, w->command, &reply, out, e);
+        } else if (ours) {
+            const struct blob *json = reply.json;
+            progress_take(&w->progress, json ? json->data : NULL, json ? json->size : 0,
+                          mono_now_ms(), &w->words);
+            say_words(w);
         } /* else a late answer to a request given up */
+        admin_reply_done(&reply);
+        if (last) {
+            return code;
+        }
     }
+}
+
+static int await(struct ctl *ctl, const struct command *command, uint64_t id, uint64_t deadline,
+                 struct buf *out, struct ctl_error *e)
+{
+    struct waiting w = {.ctl = ctl, .command = command, .id = id, .deadline = deadline};
+
+    progress_begin(&w.progress, style_of(ctl, command), mono_now_ms());
+    int code = await_reply(&w, out, e);
+    progress_end(&w.progress, &w.words);
+    say_words(&w);
+    buf_done(&w.words);
+    return code;
 }
 
 static int converse(struct ctl *ctl, const struct invocation *inv, uint64_t timeout_ms,
@@ -112,7 +170,7 @@ static int converse(struct ctl *ctl, const struct invocation *inv, uint64_t time
         drop_client(ctl);
         return code;
     }
-    return await_reply(ctl, inv->command, req->id, deadline, out, e);
+    return await(ctl, inv->command, req->id, deadline, out, e);
 }
 
 static int judge(const struct ctl *ctl, const struct invocation *inv, const struct buf *answer,

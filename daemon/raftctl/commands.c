@@ -9,9 +9,16 @@
 #include "base/similar.h"
 #include "raftctl/batch.h"
 #include "raftctl/bench.h"
+#include "raftctl/changes.h"
 #include "raftctl/check.h"
 #include "raftctl/render.h"
 #include "raftctl/watch.h"
+
+/* What to do when no answer came. */
+#define LOOK_FIRST "It may or may not have been applied: look before repeating it"
+#define REPEAT_IT "It may or may not have been done: repeat the command, it is idempotent"
+#define SEE_WHO_LEADS                                                                              \
+    "It may or may not have been done: see who leads now, repeating it may move leadership again"
 
 #define OPTIONS(...) ((const enum option_id[]){__VA_ARGS__})
 
@@ -207,12 +214,120 @@ const struct command command_table[] = {
      .options = OPTIONS(OPT_END),
      .required = OPT_END,
      .needs = NEEDS_OPERATOR,
-     .writes = true,
+     .unanswered = LOOK_FIRST,
      .in_batch = true,
      .help = "make an unconfigured node a cluster of one voter",
      .details = "Only for the first node of a new cluster that was not given a member list. Other "
                 "nodes are added to it, never bootstrapped.",
      .render = render_bootstrap},
+    {.name = "add-server",
+     .args = "ID HOST:PORT",
+     .args_min = 2,
+     .args_max = 2,
+     .options = OPTIONS(OPT_LEARNER, OPT_NO_WAIT, OPT_END),
+     .required = OPT_END,
+     .needs = NEEDS_OPERATOR,
+     .unanswered = REPEAT_IT,
+     .progress = true,
+     .in_batch = true,
+     .help = "add a node, and give it a vote once it has caught up",
+     .details = "ID is the node's own, HOST:PORT where the other members dial it. It has to run, "
+                "with empty data and without a member list: it is dialled first, and if it does "
+                "not fit nothing is changed. It joins as a learner and is made a voter when it "
+                "has caught up. Catching up may take longer than the usual --timeout; it goes on "
+                "without you.",
+     .fill = fill_add_server,
+     .render = render_member},
+    {.name = "promote",
+     .args = "ID",
+     .args_min = 1,
+     .args_max = 1,
+     .options = OPTIONS(OPT_FORCE, OPT_END),
+     .required = OPT_END,
+     .needs = NEEDS_OPERATOR,
+     .unanswered = REPEAT_IT,
+     .progress = true,
+     .in_batch = true,
+     .help = "make a learner a voter",
+     .details = "Refused, with numbers, while it has not caught up: until it has, it counts for "
+                "the majority without helping to reach it.",
+     .fill = fill_member,
+     .render = render_member},
+    {.name = "demote",
+     .args = "ID",
+     .args_min = 1,
+     .args_max = 1,
+     .options = OPTIONS(OPT_FORCE, OPT_END),
+     .required = OPT_END,
+     .needs = NEEDS_OPERATOR,
+     .unanswered = REPEAT_IT,
+     .progress = true,
+     .in_batch = true,
+     .help = "make a voter a learner; it stays one",
+     .details = "It keeps its data and goes on receiving the log. The last voter has to stay; exit "
+                "status 6 when too few of the voters left would answer.",
+     .fill = fill_member,
+     .render = render_member},
+    {.name = "remove-server",
+     .args = "ID",
+     .args_min = 1,
+     .args_max = 1,
+     .options = OPTIONS(OPT_FORCE, OPT_END),
+     .required = OPT_END,
+     .needs = NEEDS_OPERATOR,
+     .unanswered = REPEAT_IT,
+     .progress = true,
+     .in_batch = true,
+     .help = "remove a member",
+     .details = "The leader hands over first when it is the one. The last voter has to stay; "
+                "exit status 6 when too few of the voters left would answer. What was removed "
+                "never comes back under its data: stop it.",
+     .fill = fill_member,
+     .render = render_removed},
+    {.name = "replace-server",
+     .args = "OLD NEW HOST:PORT",
+     .args_min = 3,
+     .args_max = 3,
+     .options = OPTIONS(OPT_END),
+     .required = OPT_END,
+     .needs = NEEDS_OPERATOR,
+     .unanswered = REPEAT_IT,
+     .progress = true,
+     .in_batch = true,
+     .help = "add node NEW, then remove member OLD",
+     .details = "NEW is added as by add-server, and OLD removed when NEW is a voter: there is no "
+                "time with a voter less. Catching up may take longer than the usual --timeout; it "
+                "goes on without you.",
+     .fill = fill_replace_server,
+     .render = render_replaced},
+    {.name = "step-down",
+     .args = "",
+     .options = OPTIONS(OPT_NO_WAIT, OPT_END),
+     .required = OPT_END,
+     .needs = NEEDS_OPERATOR,
+     .unanswered = SEE_WHO_LEADS,
+     .progress = true,
+     .in_batch = true,
+     .help = "let the leader hand over to the voter that suits best",
+     .details = "That is the one in reach with the most of the log. Waits until it has "
+                "committed in its term, and says for how long writes waited.",
+     .fill = fill_step_down,
+     .render = render_hand_over},
+    {.name = "transfer",
+     .args = "ID",
+     .args_min = 1,
+     .args_max = 1,
+     .options = OPTIONS(OPT_NO_WAIT, OPT_END),
+     .required = OPT_END,
+     .needs = NEEDS_OPERATOR,
+     .unanswered = REPEAT_IT,
+     .progress = true,
+     .in_batch = true,
+     .help = "let the leader hand over to this voter",
+     .details = "Waits until it has committed in its term, and says for how long writes waited. "
+                "Nothing happens when it leads already.",
+     .fill = fill_member,
+     .render = render_hand_over},
     {.name = "put",
      .args = "KEY VALUE",
      .args_min = 2,
@@ -220,7 +335,7 @@ const struct command command_table[] = {
      .options = OPTIONS(OPT_IF_REVISION, OPT_FENCE, OPT_END),
      .required = OPT_END,
      .needs = NEEDS_OPERATOR,
-     .writes = true,
+     .unanswered = LOOK_FIRST,
      .in_batch = true,
      .help = "store a value; VALUE - reads standard input",
      .details = "Keys have 1 to 480 bytes, values at most 1 MiB. Write -- before a value that "
@@ -246,7 +361,7 @@ const struct command command_table[] = {
      .options = OPTIONS(OPT_IF_REVISION, OPT_END),
      .required = OPT_END,
      .needs = NEEDS_OPERATOR,
-     .writes = true,
+     .unanswered = LOOK_FIRST,
      .in_batch = true,
      .help = "delete a key; an absent one is no error",
      .details = "Says how many keys it deleted: 1, or 0 when there was none.",

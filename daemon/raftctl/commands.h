@@ -25,9 +25,11 @@ struct command {
     const enum option_id *options; /* ends with OPT_END */
     enum option_id required;       /* an option that must be given, or OPT_END */
     enum command_needs needs;
-    bool writes;      /* an answer that never came leaves the outcome unknown */
-    bool in_batch;    /* makes sense as a line of `batch` */
-    const char *help; /* one line */
+    const char *unanswered; /* changes something: what to do when no answer came, and so the outcome
+                             * is unknown. NULL: it only asks */
+    bool progress;          /* the answer is the last reply; those before it say how far it is */
+    bool in_batch;          /* makes sense as a line of `batch` */
+    const char *help;       /* one line */
     const char *details;
     /* Put arguments and options into the request, whose id, command and timeout are set by the
      * caller. 0, or a negative code and the error. */

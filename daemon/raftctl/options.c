@@ -47,6 +47,12 @@ const struct option option_table[OPT_COUNT] = {
                   "leave the keys written by the run in place"},
     [OPT_DATA_DIR] = {"data-dir", 0, OPTION_TEXT, "D", 0, 0, NULL,
                       "the data directory, data_dir in [node] of raftd.conf"},
+    [OPT_LEARNER] = {"learner", 0, OPTION_FLAG, NULL, 0, 0, NULL,
+                     "it stays a learner: it has all data and no vote"},
+    [OPT_NO_WAIT] = {"no-wait", 0, OPTION_FLAG, NULL, 0, 0, NULL,
+                     "return once it has begun; status shows how it goes on"},
+    [OPT_FORCE] = {"force", 0, OPTION_FLAG, NULL, 0, 0, NULL,
+                   "do what is refused as unsafe; first read what the refusal says"},
 };
 
 struct parser {

@@ -29,6 +29,9 @@ enum option_id {
     OPT_OP,
     OPT_KEEP,
     OPT_DATA_DIR,
+    OPT_LEARNER,
+    OPT_NO_WAIT,
+    OPT_FORCE,
     OPT_COUNT,
     OPT_GLOBALS = OPT_VERSION + 1,
     OPT_END = OPT_COUNT, /* ends a command's list */

@@ -26,6 +26,17 @@ static void number_cell(struct table *t, const json_t *object, const char *key)
     }
 }
 
+/* A state or role, whose names are snake_case, as words. */
+static void put_words(struct buf *out, const char *name)
+{
+    size_t at = out->size;
+
+    render_safe(out, name);
+    for (; at < out->size; at++) {
+        out->data[at] = out->data[at] == '_' ? ' ' : out->data[at];
+    }
+}
+
 /* ---- Health: one word, and why ---- */
 
 struct health_facts {
@@ -125,6 +136,27 @@ static void put_led(const struct health_facts *f, struct buf *out)
     }
 }
 
+/* The reason may begin with the state itself: "forming: ...", "removed from ...". */
+static void put_state_and_why(const struct health_facts *f, const char *state, const char *usual,
+                              struct buf *out)
+{
+    const char *why = f->reason && f->reason[0] ? f->reason : usual;
+    size_t size = strlen(state);
+
+    if (strncmp(why, state, size) != 0 || (why[size] != ':' && why[size] != ' ')) {
+        buf_printf(out, "%s: ", state);
+    }
+    render_safe(out, why);
+}
+
+/* A leader on its way out has no claim any more, which is no alarm unless its quorum is gone too. */
+static bool is_handing_over(const struct health_facts *f)
+{
+    bool quorum_gone = f->reachable != NONE && f->need != NONE && f->reachable < f->need;
+
+    return strcmp(f->state, "handing_over") == 0 && !quorum_gone;
+}
+
 static void put_health(const json_t *status, struct buf *out)
 {
     struct health_facts f;
@@ -132,12 +164,10 @@ static void put_health(const json_t *status, struct buf *out)
     facts_get(status, &f);
     buf_put_str(out, "health    ");
     if (is_outside(f.state)) {
-        const char *why = f.reason && f.reason[0] ? f.reason : outside_text(f.state);
-        size_t length = strlen(f.state);
-        if (strncmp(why, f.state, length) != 0 || why[length] != ':') {
-            buf_printf(out, "%s: ", f.state);
-        }
-        render_safe(out, why);
+        put_state_and_why(&f, f.state, outside_text(f.state), out);
+    } else if (is_handing_over(&f)) {
+        put_state_and_why(&f, "handing over",
+                          "leadership goes to another voter, writes wait until it leads", out);
     } else if (f.leader_known) {
         put_led(&f, out);
     } else {
@@ -176,9 +206,11 @@ static void put_node(const json_t *status, struct buf *out)
     render_safe(out, text_or_dash(node, "name"));
     buf_put_str(out, "  ");
     render_safe(out, text_or_dash(node, "address"));
-    buf_printf(out, "  %s", state);
+    buf_put_str(out, "  ");
+    put_words(out, state);
     if (role && strcmp(role, state) != 0) {
-        buf_printf(out, ", %s", role);
+        buf_put_str(out, ", ");
+        put_words(out, role);
     }
     uint64_t uptime = render_number(json_object_get(status, "process"), "uptime_ms", NONE);
     if (uptime != NONE) {
@@ -261,9 +293,18 @@ static void connected_cell(struct table *t, const json_t *member, bool self)
     }
 }
 
+/* A learner that is given a vote once it has caught up, or one that stays a learner. */
+static const char *role_of(const json_t *member)
+{
+    const char *role = text_or_dash(member, "role");
+    bool joins = json_is_true(json_object_get(member, "auto_promote"));
+
+    return joins && strcmp(role, "learner") == 0 ? "learner (joins)" : role;
+}
+
 static const char *standing_of(const json_t *member, uint64_t leader)
 {
-    return render_number(member, "id", 0) == leader ? "leader" : text_or_dash(member, "role");
+    return render_number(member, "id", 0) == leader ? "leader" : role_of(member);
 }
 
 static void put_members_table(const json_t *status, const json_t *members, struct buf *out)
@@ -338,7 +379,7 @@ void render_members(const struct ctl *ctl, const struct invocation *inv, const j
         const json_t *m = json_array_get(members, i);
         number_cell(&t, m, "id");
         table_cell(&t, "%s", text_or_dash(m, "name"));
-        table_cell(&t, "%s", text_or_dash(m, "role"));
+        table_cell(&t, "%s", role_of(m));
         table_cell(&t, "%s", text_or_dash(m, "address"));
         table_cell(&t, "%s", text_or_dash(m, "uri"));
     }
@@ -383,7 +424,7 @@ void render_watch(const json_t *answer, struct buf *out)
     buf_printf(out, "term %" PRIu64 "  ", render_number(answer, "term", 0));
     put_leader_words(answer, out);
     buf_put_str(out, "  this node: ");
-    render_safe(out, text_or_dash(answer, "state"));
+    put_words(out, text_or_dash(answer, "state"));
     if (lease) {
         buf_put_str(out, ", lease ");
         render_duration(out, lease);
@@ -396,7 +437,7 @@ void render_where(const json_t *answer, struct buf *out)
     const json_t *leader = json_object_get(answer, "leader");
 
     buf_put_str(out, "this node is ");
-    render_safe(out, text_or_dash(answer, "state"));
+    put_words(out, text_or_dash(answer, "state"));
     buf_printf(out, " in term %" PRIu64 ", ", render_number(answer, "term", 0));
     if (json_is_object(leader)) {
         buf_printf(out, "node %" PRIu64 " leads", render_number(leader, "id", 0));

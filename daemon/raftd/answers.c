@@ -62,11 +62,23 @@ static void answer_bootstrap(struct server *s, struct slot *slot)
     answer_json(s, slot);
 }
 
+static void answer_change(struct server *s, struct slot *slot, const struct node_answer *answer)
+{
+    if (answer->more) {
+        report_progress(&s->json, &slot->change, answer->change);
+        (void)admin_answer_more(slot->call, s->json.data, s->json.size);
+        return;
+    }
+    report_change(&s->json, &slot->change, answer->change);
+    answer_json(s, slot);
+}
+
 static void answer_status(struct server *s, struct slot *slot)
 {
     struct report_status status;
 
     server_view_status(s, &status);
+    node_claim_told(s->node);
     report_status(&s->json, &status);
     answer_json(s, slot);
 }
@@ -93,6 +105,9 @@ static void answer_done(struct server *s, struct slot *slot, const struct node_a
         break;
     case SLOT_BOOTSTRAP:
         answer_bootstrap(s, slot);
+        break;
+    case SLOT_CHANGE:
+        answer_change(s, slot, answer);
         break;
     case SLOT_GET:
         answer_get(s, slot);
@@ -177,6 +192,7 @@ static void query_run(struct server *s, struct slot *slot, const struct node_pub
         query_leader(s, slot, p, leader);
         break;
     case SLOT_IS_LEADER:
+        node_claim_told(s->node);
         report_is_leader(&s->json, p);
         answer_json(s, slot);
         break;
@@ -184,6 +200,7 @@ static void query_run(struct server *s, struct slot *slot, const struct node_pub
         (void)watch_differs(s, p, leader);
         json_reset(s);
         slot->started = true;
+        node_claim_told(s->node);
         report_watch(&s->json, p, leader);
         (void)admin_answer_more(slot->call, s->json.data, s->json.size);
         break;
@@ -197,6 +214,7 @@ static void query_run(struct server *s, struct slot *slot, const struct node_pub
     case SLOT_PUT:
     case SLOT_DELETE:
     case SLOT_BOOTSTRAP:
+    case SLOT_CHANGE:
     case SLOT_STATUS:
     case SLOT_MEMBERS:
         check_fail("these go through the node", __FILE__, __LINE__, __func__);
@@ -237,6 +255,7 @@ void server_watchers_run(struct server *s)
         return;
     }
     json_reset(s);
+    node_claim_told(s->node);
     report_watch(&s->json, &p, &leader);
     for (uint32_t i = 0; i < s->slots_count; i++) {
         if (s->slots[i].kind == SLOT_WATCH && s->slots[i].started) {
@@ -251,8 +270,8 @@ void server_calls_stop(struct server *s)
 {
     for (uint32_t i = 0; i < s->slots_count; i++) {
         struct slot *slot = &s->slots[i];
-        bool is_change =
-            slot->kind == SLOT_PUT || slot->kind == SLOT_DELETE || slot->kind == SLOT_BOOTSTRAP;
+        bool is_change = slot->kind == SLOT_PUT || slot->kind == SLOT_DELETE ||
+                         slot->kind == SLOT_BOOTSTRAP || slot->kind == SLOT_CHANGE;
         if (slot->kind != SLOT_FREE) {
             answer_error(s, slot, is_change ? -RD_EUNKNOWN_OUTCOME : -RD_ENOT_READY, 0,
                          is_change ? "this raftd stops; the change may still happen"

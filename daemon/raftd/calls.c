@@ -107,7 +107,11 @@ static void inbox_give(struct server *s, struct inbox_item *item)
         }
         break;
     case INBOX_REFUSED:
-        node_refused(n, item->from, item->refusal->code, item->refusal->why);
+        node_refused(n, item->from, item->refusal);
+        mem_free(item->refusal);
+        break;
+    case INBOX_UNREACHABLE:
+        node_unreachable(n, item->from, item->refusal->code, item->refusal->why);
         mem_free(item->refusal);
         break;
     case INBOX_WRITE:
@@ -121,6 +125,10 @@ static void inbox_give(struct server *s, struct inbox_item *item)
         break;
     case INBOX_BOOTSTRAP:
         node_bootstrap(n, item->token, deadline);
+        break;
+    case INBOX_CHANGE:
+        node_change(n, item->token, item->change, deadline);
+        mem_free(item->change);
         break;
     case INBOX_CANCEL:
         node_cancel(n, item->token);
@@ -207,6 +215,17 @@ static void op_bootstrap(void *server, struct admin_call *call, uint32_t timeout
     struct server *s = server;
 
     (void)open_request(s, slot_open(s, SLOT_BOOTSTRAP, call), INBOX_BOOTSTRAP, timeout_ms);
+}
+
+static void op_change(void *server, struct admin_call *call, const struct peer_change *change,
+                      uint32_t timeout_ms)
+{
+    struct server *s = server;
+    struct slot *slot = slot_open(s, SLOT_CHANGE, call);
+
+    slot->change =
+        (struct report_asked){.kind = change->kind, .id = change->id, .replaces = change->replaces};
+    open_request(s, slot, INBOX_CHANGE, timeout_ms)->change = mem_dup(change, sizeof *change);
 }
 
 static void op_write(void *server, struct admin_call *call, struct blob *txn, bool deletes,
@@ -298,6 +317,7 @@ void server_calls_init(struct server *s)
                                  .is_leader = op_is_leader,
                                  .watch = op_watch,
                                  .bootstrap = op_bootstrap,
+                                 .change = op_change,
                                  .write = op_write,
                                  .get = op_get,
                                  .list = op_list,
@@ -314,8 +334,10 @@ void server_calls_done(struct server *s)
             peer_msg_done(&item->message);
         } else if (item->kind == INBOX_HELLO) {
             mem_free(item->hello);
-        } else if (item->kind == INBOX_REFUSED) {
+        } else if (item->kind == INBOX_REFUSED || item->kind == INBOX_UNREACHABLE) {
             mem_free(item->refusal);
+        } else if (item->kind == INBOX_CHANGE) {
+            mem_free(item->change);
         } else if (item->kind == INBOX_WRITE) {
             blob_unref(item->txn);
         }

@@ -36,22 +36,25 @@ enum inbox_kind {
     INBOX_HELLO,
     INBOX_LINK_DOWN,
     INBOX_REFUSED,
+    INBOX_UNREACHABLE,
     INBOX_WRITE,
     INBOX_READ,
     INBOX_PROGRESS,
     INBOX_BOOTSTRAP,
+    INBOX_CHANGE,
     INBOX_CANCEL,
 };
 
 struct inbox_item {
     enum inbox_kind kind;
-    raft_id from;        /* MESSAGE, HELLO, LINK_DOWN, REFUSED */
-    uint32_t timeout_ms; /* WRITE, READ, PROGRESS, BOOTSTRAP */
+    raft_id from;        /* MESSAGE, HELLO, LINK_DOWN, REFUSED, UNREACHABLE */
+    uint32_t timeout_ms; /* WRITE, READ, PROGRESS, BOOTSTRAP, CHANGE */
     uint64_t token;      /* WRITE .. CANCEL */
     union {
         struct peer_msg message;      /* owned */
         struct peer_hello *hello;     /* owned */
-        struct peer_refusal *refusal; /* owned */
+        struct peer_refusal *refusal; /* owned; UNREACHABLE: code and why */
+        struct peer_change *change;   /* owned */
         struct blob *txn;             /* owned */
     };
 };
@@ -61,6 +64,7 @@ enum slot_kind {
     SLOT_PUT,
     SLOT_DELETE,
     SLOT_BOOTSTRAP,
+    SLOT_CHANGE,
     SLOT_GET,
     SLOT_LIST,
     SLOT_STATUS,
@@ -77,8 +81,9 @@ struct slot { /* one open admin call */
     bool at_node; /* the node knows the token */
     bool started; /* WATCH: its first line is out */
     struct admin_call *call;
-    struct blob *key; /* GET; LIST: prefix or NULL */
-    uint64_t limit;   /* LIST */
+    struct blob *key;           /* GET; LIST: prefix or NULL */
+    uint64_t limit;             /* LIST */
+    struct report_asked change; /* CHANGE */
 };
 
 struct server {
@@ -122,7 +127,9 @@ struct server {
     bool stalled;
     bool log_full; /* has been said */
 
-    raft_index targets_index;   /* membership for which the targets were set */
+    bool draining; /* told to stop: no new requests, the open ones are finished */
+    mono_ms drain_until;
+
     struct node_public seen;    /* last logged */
     struct raft_view seen_view; /* for a failed check */
     struct buf watch_seen;      /* last pushed, without what changes all the time */

@@ -70,19 +70,35 @@ static void peer_refused_cb(void *arg, raft_id peer, const struct peer_refusal *
     item->refusal = mem_dup(refusal, sizeof *refusal);
 }
 
-static int peer_check_cb(void *arg, const struct peer_hello *hello, char why[PEER_WHY_SIZE])
+static int peer_check_cb(void *arg, const struct peer_hello *hello, struct peer_refusal *refusal)
 {
     struct server *s = arg;
-    int code = node_hello_check(s->node, hello, why);
+    int code = node_hello_check(s->node, hello, refusal);
 
     if (code) {
         /* What does not fit us does not fit them: they refuse us too, if they hear us at all. A node that
-         * nobody dials has to tell its operator all the same. */
-        struct peer_refusal refusal = {.code = code};
-        (void)snprintf(refusal.why, sizeof refusal.why, "%s", why);
-        peer_refused_cb(s, hello->id, &refusal);
+         * nobody dials has to tell its operator all the same. That they were removed says nothing of
+         * us. */
+        struct peer_refusal ours = *refusal;
+        ours.cluster = (struct uuid){{0}};
+        ours.index = 0;
+        peer_refused_cb(s, hello->id, &ours);
     }
     return code;
+}
+
+/* Of one peer only the last failure of a turn counts. */
+static void peer_failed_cb(void *arg, raft_id peer, int code, const char *why)
+{
+    struct inbox_item *item = server_inbox_find(arg, INBOX_UNREACHABLE, peer);
+
+    if (!item) {
+        item = server_inbox_push(arg, INBOX_UNREACHABLE);
+        item->from = peer;
+        item->refusal = mem_zalloc(sizeof *item->refusal);
+    }
+    item->refusal->code = code;
+    (void)snprintf(item->refusal->why, sizeof item->refusal->why, "%s", why);
 }
 
 static enum node_standing peer_standing_cb(void *arg, const struct peer_hello *hello)
@@ -100,8 +116,9 @@ static void peer_hello_cb(void *arg, const struct peer_hello *hello)
     if (item) {
         /* One of the two that a peer says, as dialler and in answer, may tell less: node_hello()
          * keeps what the other told, so it has to survive here, too. */
-        if (item->hello->incarnation != hello->incarnation || uuid_is_set(&hello->cluster) ||
-            !uuid_is_set(&item->hello->cluster)) {
+        bool same = item->hello->process == hello->process &&
+                    item->hello->incarnation == hello->incarnation;
+        if (!same || uuid_is_set(&hello->cluster) || !uuid_is_set(&item->hello->cluster)) {
             *item->hello = *hello;
         }
         return;
@@ -179,6 +196,8 @@ static void node_config_from(const struct server *s, struct node_config *out)
         .batch_bytes_max = SERVER_BATCH_BYTES,
     };
     random_bytes(&out->raft.seed, sizeof out->raft.seed);
+    random_bytes(&out->process, sizeof out->process);
+    out->process |= 1; /* 0 would be: not told */
     (void)snprintf(out->name, sizeof out->name, "%s", c->node_name);
     (void)snprintf(out->uri, sizeof out->uri, "%s", c->uri);
     (void)snprintf(out->address, sizeof out->address, "%s", c->advertise);
@@ -254,7 +273,8 @@ static int open_net(struct server *s)
                                 .hello = peer_hello_cb,
                                 .message = peer_message_cb,
                                 .link_down = peer_down_cb,
-                                .refused = peer_refused_cb};
+                                .refused = peer_refused_cb,
+                                .failed = peer_failed_cb};
 
     return net_open(s->base, &config, &ops, &s->net);
 }

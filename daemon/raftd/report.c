@@ -57,6 +57,7 @@ static void put_member(struct jw *j, const struct report_member *m)
     jw_str_or_null(j, "address", m->address);
     jw_str_or_null(j, "uri", m->uri);
     jw_str(j, "role", role_text(m->role));
+    jw_bool(j, "auto_promote", m->auto_promote);
     put_uuid(j, "store_id", &m->store);
     put_known(j, "match_index", m->match_index);
     put_known(j, "lag", m->lag);
@@ -237,6 +238,64 @@ void report_bootstrap(struct buf *out, const struct uuid *cluster)
     put_uuid(&j, "cluster_id", cluster);
     jw_object_end(&j);
 }
+
+/* ---- Changes ---- */
+
+static void put_hand_over(struct jw *j, const struct peer_change_reply *done)
+{
+    bool begun_only = done->term == 0; /* nobody waited for the end */
+
+    jw_u64(j, "from", done->from);
+    jw_u64(j, "to", done->to);
+    put_known(j, "term", begun_only ? REPORT_UNKNOWN : done->term);
+    put_known(j, "gap_ms", begun_only ? REPORT_UNKNOWN : done->gap_ms);
+}
+
+void report_change(struct buf *out, const struct report_asked *asked,
+                   const struct peer_change_reply *done)
+{
+    struct jw j = jw_begin(out);
+
+    jw_object(&j, NULL);
+    if (asked->kind == PEER_CHANGE_TRANSFER) {
+        put_hand_over(&j, done);
+    } else if (asked->replaces) {
+        jw_u64(&j, "added", asked->id);
+        jw_u64(&j, "removed", asked->replaces);
+        jw_u64(&j, "index", done->index);
+    } else {
+        jw_u64(&j, "id", asked->id);
+        if (done->role) {
+            jw_str(&j, "role", role_text(done->role));
+        }
+        jw_u64(&j, "index", done->index);
+    }
+    jw_object_end(&j);
+}
+
+void report_progress(struct buf *out, const struct report_asked *asked,
+                     const struct peer_change_reply *reply)
+{
+    static const char *const steps[] = {[PEER_CHANGE_DIALLING] = "dialling",
+                                        [PEER_CHANGE_COMMITTING] = "committing",
+                                        [PEER_CHANGE_CATCHING_UP] = "catching_up",
+                                        [PEER_CHANGE_HANDING_OVER] = "handing_over"};
+    struct jw j = jw_begin(out);
+
+    jw_object(&j, NULL);
+    jw_object(&j, "progress");
+    jw_str(&j, "step", steps[reply->step]);
+    put_known(&j, "id", asked->id ? asked->id : REPORT_UNKNOWN);
+    if (reply->step == PEER_CHANGE_CATCHING_UP) {
+        jw_u64(&j, "match_index", reply->match);
+        jw_u64(&j, "last_index", reply->last);
+        jw_u64(&j, "percent", reply->last ? reply->match * 100 / reply->last : 0);
+    }
+    jw_object_end(&j);
+    jw_object_end(&j);
+}
+
+/* ---- Keys and values ---- */
 
 static void put_kv(struct jw *j, const struct state_kv *kv)
 {

@@ -20,6 +20,7 @@ enum {
 struct report_member {
     raft_id id;
     enum raft_role role;
+    bool auto_promote; /* a learner that becomes a voter once it has caught up */
     const char *name, *address, *uri, *version; /* "": unknown or none */
     struct uuid store;
     uint64_t match_index, lag, contact_ms; /* or REPORT_UNKNOWN */
@@ -58,6 +59,12 @@ struct report_status {
     uint64_t rss_bytes, fds, uptime_ms;
 };
 
+struct report_asked { /* a change, as far as its answer names what was asked for */
+    enum peer_change_kind kind;
+    raft_id id;       /* 0: none */
+    raft_id replaces; /* 0: none */
+};
+
 void report_status(struct buf *out, const struct report_status *s);
 void report_members(struct buf *out, const struct report_members *m);
 void report_leader(struct buf *out, const struct node_public *p, const struct report_leader *l);
@@ -67,6 +74,11 @@ void report_watch(struct buf *out, const struct node_public *p, const struct rep
 void report_put(struct buf *out, const struct state_result *r);
 void report_del(struct buf *out, const struct state_result *r);
 void report_bootstrap(struct buf *out, const struct uuid *cluster);
+void report_change(struct buf *out, const struct report_asked *asked,
+                   const struct peer_change_reply *done);
+/* How far a change is that is not done yet. */
+void report_progress(struct buf *out, const struct report_asked *asked,
+                     const struct peer_change_reply *reply);
 void report_get(struct buf *out, const struct state_kv *kv);
 
 /* Keys that start with `prefix`, at most `limit` (0: all). 0, or -RD_ETOO_LARGE (nothing appended):

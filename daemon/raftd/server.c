@@ -98,10 +98,9 @@ static void remember(struct server *s)
 
 static void update_targets(struct server *s)
 {
-    struct node_target targets[RAFT_MEMBERS_MAX + RAFT_VOTERS_MAX];
+    struct node_target targets[NODE_TARGETS_MAX];
 
     net_set_targets(s->net, targets, node_targets(s->node, targets));
-    s->targets_index = raft_membership(node_raft(s->node))->index;
 }
 
 static void update_hello(struct server *s)
@@ -157,8 +156,7 @@ static void follow_changes(struct server *s, const struct node_out *out)
     if (out->hello_changed) {
         update_hello(s);
     }
-    if (out->changed || out->hello_changed ||
-        s->targets_index != raft_membership(node_raft(s->node))->index) {
+    if (out->targets_changed) {
         update_targets(s);
     }
     if (out->changed) {
@@ -185,6 +183,23 @@ static int take_output(struct server *s, const struct node_out *out)
     server_watchers_run(s);
     server_queries_run(s);
     return 0;
+}
+
+/* Told to stop: what was asked is finished, a leader hands over, then the process ends. */
+static void drain_if_wanted(struct server *s)
+{
+    if (s->stop_wanted && !s->draining) {
+        s->draining = true;
+        s->drain_until = s->now + s->config->shutdown_transfer_timeout_ms;
+        node_retire(s->node, s->drain_until);
+        admin_drain(s->admin);
+    }
+}
+
+static bool is_drained(const struct server *s)
+{
+    return s->draining &&
+           (s->now >= s->drain_until || (node_is_retired(s->node) && admin_is_drained(s->admin)));
 }
 
 static void reload_if_wanted(struct server *s)
@@ -225,6 +240,7 @@ static mono_ms next_turn(struct server *s)
     at = other < at ? other : at;
     other = claim_ends(s);
     at = other < at ? other : at;
+    at = s->draining && s->drain_until < at ? s->drain_until : at;
     return s->inbox_count || s->queries_count ? s->now : at;
 }
 
@@ -249,6 +265,7 @@ static int turn(struct server *s)
     s->now = mono_now_ms();
     node_begin(s->node, s->now, mono_wall_ms());
     reload_if_wanted(s);
+    drain_if_wanted(s);
     int code = take_completion(s);
     if (code) {
         return code;
@@ -270,7 +287,7 @@ int server_run(struct server *s)
 {
     int code = turn(s);
 
-    while (code == 0 && !s->stop_wanted) {
+    while (code == 0 && !is_drained(s)) {
         mono_ms at = next_turn(s);
         bool is_due = at <= s->now;
         if (!is_due) {

@@ -58,6 +58,7 @@ static void view_member(const struct server *s, const struct raft_member *member
 
     *out = (struct report_member){.id = member->id,
                                   .role = member->role,
+                                  .auto_promote = member->auto_promote,
                                   .name = words.name,
                                   .address = member->address,
                                   .uri = words.uri,

@@ -75,17 +75,32 @@ static void put_big_endian(struct buf *b, uint32_t v, unsigned bytes)
     }
 }
 
-void rows_put_request(struct state_rows *rows, const struct request_id *id, uint64_t floor,
-                      const struct state_result *result)
+static struct state_row *row_begin_request(struct state_rows *rows, uint32_t node, uint16_t slot)
 {
     struct buf *b = &rows->bytes;
     struct state_row *row = row_add(rows);
 
     buf_put_u8(b, ROW_REQUEST);
-    put_big_endian(b, id->node, 4);
-    put_big_endian(b, request_slot(id->seq), 2);
+    put_big_endian(b, node, 4);
+    put_big_endian(b, slot, 2);
     row->key_size = b->size - row->key_at;
     row->value_at = b->size;
+    return row;
+}
+
+void rows_delete_requests(struct state_rows *rows, uint32_t node)
+{
+    for (uint32_t slot = 0; slot < STATE_WINDOW_MAX; slot++) {
+        row_begin_request(rows, node, (uint16_t)slot)->deleted = true;
+    }
+}
+
+void rows_put_request(struct state_rows *rows, const struct request_id *id, uint64_t floor,
+                      const struct state_result *result)
+{
+    struct buf *b = &rows->bytes;
+    struct state_row *row = row_begin_request(rows, id->node, request_slot(id->seq));
+
     buf_put_u8(b, ROW_FORMAT);
     buf_put_u8(b, result->succeeded);
     buf_put_u32(b, (uint32_t)result->code);

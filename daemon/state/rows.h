@@ -29,6 +29,9 @@ void rows_delete_key(struct state_rows *rows, const void *key, uint16_t key_size
 void rows_put_request(struct state_rows *rows, const struct request_id *id, uint64_t floor,
                       const struct state_result *result);
 
+/* All that may have been written of this origin, the rows it has outgrown included. */
+void rows_delete_requests(struct state_rows *rows, uint32_t node);
+
 /* Parse a row of that kind; outputs borrow from it. -RD_ECORRUPT: no such row was ever written. */
 int rows_parse_key(const void *key, size_t key_size, const void *value, size_t value_size,
                    struct state_kv *out);

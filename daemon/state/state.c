@@ -232,6 +232,13 @@ void state_skip(struct state *s, uint64_t index, uint64_t term)
     s->term = term;
 }
 
+void state_forget(struct state *s, uint32_t node, struct state_rows *rows)
+{
+    if (window_forget(&s->windows, node) && rows) {
+        rows_delete_requests(rows, node);
+    }
+}
+
 bool state_recall(const struct state *s, const struct request_id *id, struct state_result *result)
 {
     return id->node != 0 && window_check(&s->windows, id, result) == WINDOW_REPEATED;

@@ -62,6 +62,11 @@ void state_apply(struct state *s, uint64_t index, uint64_t term, const void *dat
 /* An entry without a command (no-op, membership): only the index moves on. */
 void state_skip(struct state *s, uint64_t index, uint64_t term);
 
+/* The origin is no member any more, as of the entry applied last: what it asked is forgotten, and
+ * who is added under its id begins afresh. Part of what the entry means: called on every node. The
+ * rows deleted may not all exist. */
+void state_forget(struct state *s, uint32_t node, struct state_rows *rows);
+
 /* The first result of a request still in its origin's window; false: unknown. */
 bool state_recall(const struct state *s, const struct request_id *id, struct state_result *result);
 

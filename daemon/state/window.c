@@ -249,6 +249,24 @@ uint64_t window_add(struct window_set *set, const struct request_id *id,
     return w->floor;
 }
 
+bool window_forget(struct window_set *set, uint32_t node)
+{
+    uint32_t at = set_position(set, node);
+
+    if (at == set->count || set->windows[at]->node != node) {
+        return false;
+    }
+    struct window *w = set->windows[at];
+    window_reset(set, w, 0);
+    set->digest -= w->hash;
+    set->count--;
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers */
+    memmove(&set->windows[at], &set->windows[at + 1], (set->count - at) * sizeof *set->windows);
+    mem_free(w->slots);
+    mem_free(w);
+    return true;
+}
+
 int window_restore(struct window_set *set, const struct request_id *id,
                    const struct state_result *result)
 {

@@ -45,6 +45,9 @@ enum window_verdict window_check(const struct window_set *set, const struct requ
 uint64_t window_add(struct window_set *set, const struct request_id *id,
                     const struct state_result *result);
 
+/* Forget an origin. False: there was nothing to forget. */
+bool window_forget(struct window_set *set, uint32_t node);
+
 /* A remembered result comes back, in any order; `id->floor` is what window_add() returned then.
  * Outdated ones (below the floor, earlier incarnation) are passed over. -RD_ECORRUPT: it makes no
  * sense, or is there already. */

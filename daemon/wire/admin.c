@@ -75,6 +75,7 @@ int admin_request_encode(const struct admin_request *r, struct buf *out)
     m.no_wait = r->no_wait;
     m.force = r->force;
     m.text = field_text(r->text, sizeof r->text);
+    m.replaces = r->replaces;
     int err = request_check(&m, value_size);
     if (err < 0) {
         return err == -RD_EPROTOCOL ? -RD_EINVALID : err;
@@ -99,6 +100,7 @@ static void request_build(const Raftd__Admin__Request *m, const struct frame *f,
         .learner = m->learner != 0,
         .no_wait = m->no_wait != 0,
         .force = m->force != 0,
+        .replaces = m->replaces,
     };
     field_copy_text(&m->command, out->command);
     field_copy_text(&m->address, out->address);

@@ -33,14 +33,15 @@ struct admin_request {
     uint32_t member_id; /* membership commands */
     char address[270];  /* membership commands */
     bool learner, no_wait, force;
-    char text[64]; /* log-level */
+    uint32_t replaces; /* replace-server: who leaves */
+    char text[64];     /* log-level */
 };
 void admin_request_done(struct admin_request *r);
 
 struct admin_reply {
     uint64_t id;
     int code;             /* 0, or negative RD_E... */
-    bool more;            /* another reply to this id follows (watch) */
+    bool more;            /* another reply to this id follows (watch, changes) */
     uint32_t leader;      /* errors: the leader, 0: unknown */
     struct blob *message; /* errors: one sentence; NULL when none */
     struct blob *json;    /* results: one JSON value; NULL when none */

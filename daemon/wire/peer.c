@@ -13,7 +13,7 @@ static bool forward_is_valid(const Raftd__Peer__Forward *m, size_t payload_size)
 {
     return m->node != 0 && field_is_number(m->incarnation) && m->seq > 0 &&
            field_is_number(m->seq) && m->floor <= m->seq && m->seq - m->floor < STATE_WINDOW_MAX &&
-           payload_size > 0 && payload_size <= STATE_REQUEST_MAX;
+           field_is_number(m->session) && payload_size > 0 && payload_size <= STATE_REQUEST_MAX;
 }
 
 static void forward_encode(const struct peer_forward *f, struct buf *out)
@@ -25,6 +25,7 @@ static void forward_encode(const struct peer_forward *f, struct buf *out)
     m.incarnation = f->request.incarnation;
     m.seq = f->request.seq;
     m.floor = f->request.floor;
+    m.session = f->session;
     rd_assert(f->txn && forward_is_valid(&m, f->txn->size));
     Raftd__Peer__Envelope e = peer_envelope(RAFTD__PEER__ENVELOPE__BODY_FORWARD);
     e.forward = &m;
@@ -45,6 +46,7 @@ static int forward_decode(const Raftd__Peer__Forward *m, const struct frame *fra
                                 .incarnation = m->incarnation,
                                 .seq = m->seq,
                                 .floor = m->floor},
+                    .session = m->session,
                     .txn = blob_copy(frame->payload, frame->payload_size)},
     };
     return 0;
@@ -103,6 +105,12 @@ static int forward_reply_decode(const Raftd__Peer__ForwardReply *m, const struct
 
 /* ---- Refusal ---- */
 
+static bool refusal_is_valid(const Raftd__Peer__Refusal *m)
+{
+    return m->code != 0 && field_text_fits(&m->why, PEER_WHY_SIZE) && field_is_uuid(&m->cluster) &&
+           field_is_number(m->index);
+}
+
 static void refusal_encode(const struct peer_refusal *r, struct buf *out)
 {
     Raftd__Peer__Refusal m;
@@ -112,6 +120,11 @@ static void refusal_encode(const struct peer_refusal *r, struct buf *out)
     raftd__peer__refusal__init(&m);
     m.code = (uint32_t)-r->code;
     m.why = field_mended(copy.why, sizeof copy.why);
+    if (r->code == -RD_EREMOVED) {
+        m.cluster = field_uuid(&r->cluster);
+        m.index = r->index;
+    }
+    rd_assert(refusal_is_valid(&m));
     Raftd__Peer__Envelope e = peer_envelope(RAFTD__PEER__ENVELOPE__BODY_REFUSAL);
     e.refusal = &m;
     frame_end(out, field_pack(&e.base, 0, out));
@@ -120,13 +133,17 @@ static void refusal_encode(const struct peer_refusal *r, struct buf *out)
 static int refusal_decode(const Raftd__Peer__Refusal *m, const struct frame *frame,
                           struct peer_msg *out)
 {
-    if (frame->payload_size > 0 || m->code == 0 || !field_text_fits(&m->why, PEER_WHY_SIZE)) {
+    if (frame->payload_size > 0 || !refusal_is_valid(m)) {
         return -RD_EPROTOCOL;
     }
     struct peer_refusal *r = mem_zalloc(sizeof *r);
     /* It may come from a newer raftd: its sentence matters more than its number. */
     r->code = field_is_code(m->code) ? -(int)m->code : -RD_EPROTOCOL;
     field_copy_text(&m->why, r->why);
+    if (r->code == -RD_EREMOVED) { /* with any other they mean nothing yet */
+        r->cluster = field_copy_uuid(&m->cluster);
+        r->index = m->index;
+    }
     *out = (struct peer_msg){.type = PEER_REFUSAL, .refusal = r};
     return 0;
 }
@@ -231,7 +248,7 @@ static int progress_decode(const Raftd__Peer__Progress *m, const struct frame *f
 
 void peer_encode(const struct peer_msg *msg, struct buf *out)
 {
-    rd_assert(msg->type >= PEER_HELLO && msg->type <= PEER_PROGRESS);
+    rd_assert(msg->type >= PEER_HELLO && msg->type <= PEER_CHANGE_REPLY);
     switch (msg->type) {
     case PEER_HELLO:
         peer_hello_encode(msg->hello, out);
@@ -253,6 +270,12 @@ void peer_encode(const struct peer_msg *msg, struct buf *out)
         return;
     case PEER_PROGRESS:
         progress_encode(msg->progress, out);
+        return;
+    case PEER_CHANGE:
+        peer_change_encode(msg->change, out);
+        return;
+    case PEER_CHANGE_REPLY:
+        peer_change_reply_encode(msg->change_reply, out);
         return;
     }
 }
@@ -281,6 +304,10 @@ static int body_decode(const Raftd__Peer__Envelope *e, const struct frame *frame
         return progress_ask_decode(e->progress_ask, frame, out);
     case RAFTD__PEER__ENVELOPE__BODY_PROGRESS:
         return progress_decode(e->progress, frame, out);
+    case RAFTD__PEER__ENVELOPE__BODY_CHANGE:
+        return peer_change_decode(e->change, frame, out);
+    case RAFTD__PEER__ENVELOPE__BODY_CHANGE_REPLY:
+        return peer_change_reply_decode(e->change_reply, frame, out);
     case RAFTD__PEER__ENVELOPE__BODY__NOT_SET:
     case _RAFTD__PEER__ENVELOPE__BODY__CASE_IS_INT_SIZE:
         break; /* nothing we know */

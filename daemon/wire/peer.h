@@ -11,6 +11,7 @@
 enum {
     PEER_PROTOCOL_MIN = 1,
     PEER_PROTOCOL_MAX = 1,
+    PEER_HOLD_MS_MAX = 3600000,                     /* hold_ms of a TimeoutNow */
     PEER_ENTRIES_MAX = 4096,                        /* entries of one append */
     PEER_PAYLOAD_MAX = FRAME_PEER_MAX - 128 * 1024, /* payload bytes of one append, in all */
 };
@@ -24,9 +25,11 @@ void peer_encode(const struct peer_msg *msg, struct buf *out);
 /* 0 and a message the caller owns (peer_msg_done), or -RD_EPROTOCOL (nothing to free). Every field
  * is validated: types, counts, ids in 1..2^32-1, sizes against the contract's limits, numbers below
  * 2^63, error numbers, strings UTF-8 and NUL-free; entries get consecutive indexes from the prev
- * index on, terms from the prev term up to the message's that never decrease. A refusal with an
- * error number unknown here gets the code -RD_EPROTOCOL and keeps its sentence. What a transaction
- * holds is not looked at (state_txn_decode).
+ * index on, terms from the prev term up to the message's that never decrease. An error number
+ * unknown here becomes -RD_EPROTOCOL in a refusal, -RD_EINVALID in the answer to a change: the
+ * sentence is kept. A refusal has a cluster and an index only with -RD_EREMOVED. The hint of a
+ * TimeoutNow's reply may be a reason unknown here (enum raft_decline). What a transaction holds is
+ * not looked at (state_txn_decode).
  * Chains of entries do not travel: the core computes them. */
 int peer_decode(const struct frame *frame, struct peer_msg *out);
 

@@ -6,7 +6,8 @@
  * encoder leaves the list out when both together do not. 3 bytes of tag and length per field. */
 enum {
     HELLO_REST_MAX = FRAME_HEAD + 3 + 2 * (3 + 16) + 4 * (1 + 5) + 11 + 2 + PEER_NAME_SIZE +
-                     PEER_URI_SIZE + RAFT_ADDRESS_SIZE + PEER_VERSION_SIZE + PEER_NAME_SIZE + 5 * 3,
+                     PEER_URI_SIZE + RAFT_ADDRESS_SIZE + PEER_VERSION_SIZE + PEER_NAME_SIZE +
+                     5 * 3 + (2 + 8),
     HELLO_LIST_MAX = PEER_MEMBER_LIST_SIZE + 3,
     HELLO_BINDINGS_MAX = RAFT_MEMBERS_MAX * (2 + 6 + 2 + 16),
 };
@@ -65,6 +66,7 @@ static void hello_pack(struct peer_hello *h, struct buf *out)
     m.protocol_max = h->protocol_max;
     m.empty = h->empty;
     m.election_timeout_ms = h->election_timeout_ms;
+    m.process = h->process;
     m.name = field_mended(h->name, sizeof h->name);
     m.uri = field_mended(h->uri, sizeof h->uri);
     m.address = field_mended(h->address, sizeof h->address);
@@ -107,6 +109,7 @@ int peer_hello_decode(const Raftd__Peer__Hello *m, const struct frame *frame, st
     h->protocol_max = (uint16_t)m->protocol_max;
     h->empty = m->empty != 0;
     h->election_timeout_ms = m->election_timeout_ms;
+    h->process = m->process;
     field_copy_text(&m->name, h->name);
     field_copy_text(&m->uri, h->uri);
     field_copy_text(&m->address, h->address);

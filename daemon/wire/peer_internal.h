@@ -18,6 +18,12 @@ static inline Raftd__Peer__Envelope peer_envelope(Raftd__Peer__Envelope__BodyCas
 
 void peer_hello_encode(const struct peer_hello *hello, struct buf *out);
 int peer_hello_decode(const Raftd__Peer__Hello *m, const struct frame *frame, struct peer_msg *out);
+void peer_change_encode(const struct peer_change *c, struct buf *out);
+int peer_change_decode(const Raftd__Peer__Change *m, const struct frame *frame,
+                       struct peer_msg *out);
+void peer_change_reply_encode(const struct peer_change_reply *r, struct buf *out);
+int peer_change_reply_decode(const Raftd__Peer__ChangeReply *m, const struct frame *frame,
+                             struct peer_msg *out);
 void peer_raft_encode(const struct raft_msg *msg, struct buf *out);
 int peer_raft_decode(const Raftd__Peer__Raft *m, const struct frame *frame, struct raft_msg *out);
 

@@ -23,6 +23,8 @@ SAME(RAFT_MSG_APPEND, RAFTD__PEER__RAFT_TYPE__APPEND);
 SAME(RAFT_MSG_APPEND_REPLY, RAFTD__PEER__RAFT_TYPE__APPEND_REPLY);
 SAME(RAFT_MSG_READ_INDEX, RAFTD__PEER__RAFT_TYPE__READ_INDEX);
 SAME(RAFT_MSG_READ_INDEX_REPLY, RAFTD__PEER__RAFT_TYPE__READ_INDEX_REPLY);
+SAME(RAFT_MSG_TIMEOUT_NOW, RAFTD__PEER__RAFT_TYPE__TIMEOUT_NOW);
+SAME(RAFT_MSG_TIMEOUT_NOW_REPLY, RAFTD__PEER__RAFT_TYPE__TIMEOUT_NOW_REPLY);
 SAME(RAFT_ENTRY_NOOP, RAFTD__PEER__ENTRY_TYPE__NOOP);
 SAME(RAFT_ENTRY_MEMBERSHIP, RAFTD__PEER__ENTRY_TYPE__MEMBERSHIP);
 SAME(RAFT_ENTRY_COMMAND, RAFTD__PEER__ENTRY_TYPE__COMMAND);
@@ -35,7 +37,8 @@ static bool head_is_valid(const Raftd__Peer__Raft *m)
     return type >= RAFT_MSG_PRE_VOTE && type < RAFT_MSG_TYPE_COUNT && m->from != 0 && m->to != 0 &&
            field_is_uuid(&m->cluster) && field_is_number(m->term) && field_is_number(m->seq) &&
            field_is_number(m->stamp) && field_is_number(m->session) && field_is_number(m->index) &&
-           field_is_number(m->log_term) && field_is_number(m->commit) && field_is_number(m->hint);
+           field_is_number(m->log_term) && field_is_number(m->commit) && field_is_number(m->hint) &&
+           m->hold_ms <= (type == RAFT_MSG_TIMEOUT_NOW ? PEER_HOLD_MS_MAX : 0);
 }
 
 static bool sizes_are_valid(const Raftd__Peer__Raft *m, size_t payload_size)
@@ -142,6 +145,7 @@ void peer_raft_encode(const struct raft_msg *msg, struct buf *out)
     m.hint = msg->hint;
     m.reject = msg->reject;
     m.transfer = msg->transfer;
+    m.hold_ms = msg->hold_ms;
     if (msg->entries_count > 0) {
         payload = entries_describe(msg, &m, &memory);
     }
@@ -201,6 +205,7 @@ int peer_raft_decode(const Raftd__Peer__Raft *m, const struct frame *frame, stru
         .hint = m->hint,
         .reject = m->reject != 0,
         .transfer = m->transfer != 0,
+        .hold_ms = m->hold_ms,
         .entries = m->n_entry_sizes > 0 ? entries_build(m, frame) : NULL,
         .entries_count = (uint32_t)m->n_entry_sizes,
     };

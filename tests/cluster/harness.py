@@ -403,7 +403,8 @@ class Watch(Conversation):
 
 
 class Cluster:
-    """N nodes of one founding member list (founding=False: no list at all), not started yet.
+    """N nodes of one founding member list (founding=False: no list at all), not started yet; add_node()
+    makes more, which are on nobody's list.
 
     As a context manager it starts nothing, and at the end kills what runs and checks that no
     process ended as it should not and that no log holds a report or two leaders of one term."""
@@ -436,6 +437,48 @@ class Cluster:
             self.close()
         else:
             self.shut_down()
+
+    # ---- Growing and shrinking ----
+
+    def add_node(self, node_id=None, start=True):
+        """One more node, with empty data and no member list, not a member yet."""
+        node = Node(self, node_id or len(self.nodes) + 1, free_ports(self.address, 1)[0])
+        node.options["cluster.member"] = []
+        self.nodes.append(node)
+        return node.start() if start else node
+
+    def bootstrapped(self, options=None):
+        """Start the first node and make it a cluster of its own."""
+        first = self.nodes[0]
+        first.options.update(options or {})
+        first.start().ok("bootstrap")
+        self.has_led = True
+        return first
+
+    def grown(self, size, timeout="30s"):
+        """Add new nodes, each through the first member, until there are that many voters."""
+        while len(self.roles(self.nodes[0])) < size:
+            node = self.add_node()
+            added = self.nodes[0].ok("add-server", node.id, node.address, timeout=timeout)
+            assert added["role"] == "voter", added
+        return self
+
+    @staticmethod
+    def roles(node):
+        """id -> role, as this node tells."""
+        return {m["id"]: m["role"] for m in node.ok("members")["members"]}
+
+    def agree_on(self, roles, among=None, seconds=15):
+        """Wait until all of them show exactly these members, committed, and equal states."""
+        nodes = among or [n for n in self.running() if n.id in roles]
+
+        def same():
+            seen = [n.ok("members") for n in nodes]
+            good = all(not m["pending"] and {x["id"]: x["role"] for x in m["members"]} == roles
+                       for m in seen)
+            return good and len({m["index"] for m in seen}) == 1
+        wait_until(same, seconds, f"{len(nodes)} nodes show the members {roles}")
+        return self.settled(nodes, seconds)
 
     # ---- All nodes ----
 

@@ -131,8 +131,8 @@ def test_a_node_that_lost_its_directory_does_not_vote_under_its_old_id(trio):
     line = next(x for x in leader.logged_since(mark).splitlines() if "was replaced" in x)
     new = victim.status()["node"]["store_id"]
     assert f"node {victim.id}" in line and old in line and new in line
-    assert "remove it and add it again" in line, "it says what to do"
-    wait_until(lambda: "remove it and add it again" in victim.log_text() or
+    assert "remove-server it and add-server it again" in line, "it says what to do"
+    wait_until(lambda: "remove-server it and add-server it again" in victim.log_text() or
                "remove the node and add it again" in victim.log_text(), 10, "the node itself says so")
     member = wait_until(lambda: next((m for m in leader.status()["members"] if m["id"] == victim.id and
                                       old in (m["trouble"] or "") and new in m["trouble"]), None), 10,
@@ -141,7 +141,7 @@ def test_a_node_that_lost_its_directory_does_not_vote_under_its_old_id(trio):
     state = victim.status()
     assert state["state"] not in ("follower", "candidate", "leader") and state["last_index"] == 0
     assert state["term"] == 0
-    wait_until(lambda: "remove it and add it again" in (victim.status()["reason"] or "") or
+    wait_until(lambda: "remove-server it and add-server it again" in (victim.status()["reason"] or "") or
                "remove the node and add it again" in (victim.status()["reason"] or ""), 10,
                "status of the node itself says what to do")
     reason = victim.status()["reason"]

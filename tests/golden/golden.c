@@ -86,35 +86,65 @@ void golden_cluster(struct golden *g, uint32_t count, uint32_t members,
     }
 }
 
-void golden_past(struct golden *g, raft_id id, raft_term term, raft_id vote, const raft_term *terms,
-                 uint32_t count)
+struct raft_change golden_addition(const struct golden *g, raft_id id)
+{
+    struct raft_change c = {.kind = RAFT_CHANGE_ADD, .id = id, .store = g->cores[id].config.store};
+
+    memcpy(c.address, g->membership.members[id - 1].address, sizeof c.address);
+    return c;
+}
+
+static struct blob *past_payload(struct raft_membership *m, const struct golden_entry *of,
+                                 struct raft_entry *e)
+{
+    char text[32];
+
+    if (e->index > 1 && of->change.kind == 0) {
+        (void)snprintf(text, sizeof text, "%u/%u", (unsigned)e->index, (unsigned)e->term);
+        return blob_copy(text, strlen(text));
+    }
+    e->type = RAFT_ENTRY_MEMBERSHIP;
+    if (e->index > 1) {
+        struct raft_reason why;
+        rd_assert(membership_refuses(m, &of->change, &why) == 0);
+        membership_apply(m, &of->change, e->index);
+    }
+    return membership_encode(m);
+}
+
+void golden_past(struct golden *g, raft_id id, const struct golden_past *past)
 {
     struct golden_core *c = &g->cores[id];
+    struct raft_membership *m = mem_dup(&g->membership, sizeof *m);
     uint64_t chain = 0;
 
     rd_assert(!c->started);
     vdisk_done(&c->disk);
     c->disk.cluster.bytes[0] = 0xcc;
-    c->disk.term = term;
-    c->disk.vote = vote;
-    c->disk.loyal_ms = c->config.election_timeout_ms;
-    c->disk.entries = mem_alloc((count + 1) * sizeof *c->disk.entries);
-    c->disk.capacity = count + 1;
-    for (uint32_t i = 0; i < count; i++) {
+    c->disk.term = past->term;
+    c->disk.vote = past->vote;
+    c->disk.loyal_ms = past->loyal_ms;
+    c->disk.entries = mem_alloc((past->count + 1) * sizeof *c->disk.entries);
+    c->disk.capacity = past->count + 1;
+    for (uint32_t i = 0; i < past->count; i++) {
         struct raft_entry *e = &c->disk.entries[i];
-        char text[32];
 
-        *e = (struct raft_entry){.index = i + 1, .term = terms[i], .type = RAFT_ENTRY_COMMAND};
-        if (i == 0) {
-            e->type = RAFT_ENTRY_MEMBERSHIP;
-            e->data = membership_encode(&g->membership);
-        } else {
-            (void)snprintf(text, sizeof text, "%u/%u", i + 1, (unsigned)terms[i]);
-            e->data = blob_copy(text, strlen(text));
-        }
+        *e = (struct raft_entry){
+            .index = i + 1, .term = past->entries[i].term, .type = RAFT_ENTRY_COMMAND};
+        e->data = past_payload(m, &past->entries[i], e);
         chain = e->chain = raft_chain_after(chain, e);
         c->disk.count++;
     }
+    mem_free(m);
+}
+
+void golden_wipe(struct golden *g, raft_id id)
+{
+    struct golden_core *c = &g->cores[id];
+
+    rd_assert(!c->started);
+    vdisk_done(&c->disk);
+    c->config.store.bytes[1] = ++c->disks;
 }
 
 void golden_start(struct golden *g, raft_id id)
@@ -184,9 +214,9 @@ static void trace_view(struct golden *g, struct golden_core *c)
     if (v.state != c->view.state || v.term != c->view.term || v.leader != c->view.leader) {
         struct buf why = BUF_INIT;
 
-        if (c->fx.reason) {
+        if (c->fx.reason.text) {
             buf_put_str(&why, ": ");
-            effects_reason_put(&c->fx, &why);
+            raft_reason_put(&c->fx.reason, &why);
         }
         golden_say(g, "%" PRIu32 " is %s term=%" PRIu64 " leader=%" PRIu32 "%s", c->id,
                    msgs_state_name(v.state), v.term, v.leader, buf_str(&why));
@@ -203,7 +233,22 @@ static void trace_view(struct golden *g, struct golden_core *c)
         golden_say(g, "%" PRIu32 " commit %" PRIu64 " -> %" PRIu64, c->id, c->view.commit,
                    v.commit);
     }
+    if (v.transfer_holds && !c->view.transfer_holds) {
+        golden_say(g, "%" PRIu32 " holds new writes", c->id);
+    }
     c->view = v;
+}
+
+/* "1 what: the code: its sentence" */
+static void say_reason(struct golden *g, const struct golden_core *c, const char *what, int code,
+                       const struct raft_reason *why)
+{
+    struct buf text = BUF_INIT;
+
+    raft_reason_put(why, &text);
+    golden_say(g, "%" PRIu32 " %s: %s%s%s", c->id, what, err_name(code), text.size ? ": " : "",
+               buf_str(&text));
+    buf_done(&text);
 }
 
 static void trace_effects(struct golden *g, struct golden_core *c)
@@ -211,6 +256,11 @@ static void trace_effects(struct golden *g, struct golden_core *c)
     struct raft_effects *fx = &c->fx;
 
     trace_view(g, c);
+    if (fx->transfer_ended && fx->transfer_code) {
+        say_reason(g, c, "ends the hand-over", fx->transfer_code, &fx->transfer_why);
+    } else if (fx->transfer_ended) {
+        golden_say(g, "%" PRIu32 " has given up leadership", c->id);
+    }
     for (uint32_t i = 0; i < fx->reads_count; i++) {
         const struct raft_read *read = &fx->reads[i];
 
@@ -236,17 +286,34 @@ static void trace_effects(struct golden *g, struct golden_core *c)
     effects_clear(fx);
 }
 
+/* What the core said to a request. */
+static void trace_request(struct golden *g, const struct golden_core *c, enum raft_event_type type)
+{
+    const struct raft_effects *fx = &c->fx;
+    raft_term term = c->view.term;
+
+    if (type == RAFT_EV_PROPOSE && fx->propose_code) {
+        golden_say(g, "%" PRIu32 " refuses: %s", c->id, err_name(fx->propose_code));
+    } else if (type == RAFT_EV_PROPOSE) {
+        golden_say(g, "%" PRIu32 " appends %" PRIu64 "/%" PRIu64, c->id, fx->propose_index,
+                   fx->propose_term);
+    } else if ((type == RAFT_EV_CHANGE || type == RAFT_EV_TRANSFER) && fx->request_code) {
+        say_reason(g, c, "refuses", fx->request_code, &fx->refusal);
+    } else if (type == RAFT_EV_CHANGE) {
+        golden_say(g, "%" PRIu32 " appends %" PRIu64 "/%" PRIu64, c->id, fx->change_index, term);
+    } else if (type == RAFT_EV_TRANSFER) {
+        golden_say(g, "%" PRIu32 " hands over to %" PRIu32, c->id, fx->transfer_target);
+    }
+}
+
 static void step(struct golden *g, struct golden_core *c, const struct raft_event *event)
 {
     struct raft_event flush = {.type = RAFT_EV_FLUSH};
 
     if (raft_step(c->raft, g->now, event, &c->fx)) {
         golden_say(g, "%" PRIu32 " refuses the event: not valid", c->id);
-    } else if (event->type == RAFT_EV_PROPOSE && c->fx.propose_code) {
-        golden_say(g, "%" PRIu32 " refuses: %s", c->id, err_name(c->fx.propose_code));
-    } else if (event->type == RAFT_EV_PROPOSE) {
-        golden_say(g, "%" PRIu32 " appends %" PRIu64 "/%" PRIu64, c->id, c->fx.propose_index,
-                   c->fx.propose_term);
+    } else {
+        trace_request(g, c, event->type);
     }
     rd_assert(raft_step(c->raft, g->now, &flush, &c->fx) == 0);
     for (uint32_t i = 0; i < c->fx.msgs_count; i++) {
@@ -417,9 +484,27 @@ void golden_settle(struct golden *g)
 
 /* ---- Looking ---- */
 
+/* What is out of the ordinary. */
+static void status_more(const struct golden *g, const struct raft_view *v, struct buf *out)
+{
+    if (v->transfer) {
+        buf_printf(out, " handing-over=%" PRIu32 "%s", v->transfer,
+                   v->transfer_sent    ? ",told"
+                   : v->transfer_holds ? ",holding"
+                                       : "");
+    }
+    if (v->claims_after > g->now) {
+        buf_printf(out, " no-claim-for=%" PRIu64, v->claims_after - g->now);
+    }
+    if (v->removed) {
+        buf_put_str(out, " removed");
+    }
+}
+
 void golden_status(struct golden *g, raft_id id)
 {
     struct golden_core *c = &g->cores[id];
+    struct buf more = BUF_INIT;
     struct raft_view v;
 
     if (!c->started) {
@@ -427,12 +512,54 @@ void golden_status(struct golden *g, raft_id id)
         return;
     }
     raft_view_get(c->raft, &v);
+    status_more(g, &v, &more);
     golden_say(g,
                "%" PRIu32 " %s term=%" PRIu64 " vote=%" PRIu32 " leader=%" PRIu32 " commit=%" PRIu64
-               " last=%" PRIu64 "/%" PRIu64 " saved=%" PRIu64 " lease=%" PRIu32 " claim=%" PRIu32,
+               " last=%" PRIu64 "/%" PRIu64 " saved=%" PRIu64 " lease=%" PRIu32 " claim=%" PRIu32
+               "%s",
                id, msgs_state_name(v.state), v.term, v.vote, v.leader, v.commit, v.last,
                v.last_term, v.saved, raft_lease_remaining(c->raft, g->now),
-               raft_claim_remaining(c->raft, g->now));
+               raft_claim_remaining(c->raft, g->now), buf_str(&more));
+    buf_done(&more);
+}
+
+static void member_text(const struct raft_member *m, struct buf *out)
+{
+    buf_printf(out, " %" PRIu32 " %s@%" PRIu64 "%s", m->id,
+               m->role == RAFT_VOTER ? "voter" : "learner", m->session,
+               m->auto_promote ? " auto" : "");
+    if (m->store.bytes[1]) {
+        buf_printf(out, " store=%u.%u", m->store.bytes[0], m->store.bytes[1]);
+    }
+}
+
+void golden_members(struct golden *g, raft_id id)
+{
+    const struct raft *r = g->cores[id].raft;
+    const struct raft_membership *m = raft_membership(r);
+    struct buf text = BUF_INIT;
+    const char *address;
+    raft_id other;
+
+    for (uint32_t i = 0; i < m->members_count; i++) {
+        buf_put_str(&text, i ? "," : "");
+        member_text(&m->members[i], &text);
+    }
+    for (uint32_t i = 0; i < m->tombstones_count; i++) {
+        const struct raft_tombstone *t = &m->tombstones[i];
+        buf_printf(&text, "%s %" PRIu32 "@%" PRIu64, i ? "," : "; removed", t->id, t->index);
+        if (t->store.bytes[1]) {
+            buf_printf(&text, " store=%u.%u", t->store.bytes[0], t->store.bytes[1]);
+        }
+    }
+    for (uint32_t i = 0; raft_leaving(r, i, &other, &address); i++) {
+        buf_printf(&text, "%s %" PRIu32, i ? "," : "; still tells", other);
+    }
+    golden_say(g, "%" PRIu32 " knows %s membership %" PRIu64 ":%s", id,
+               m->index && m->index == raft_membership_committed(r)->index ? "committed"
+                                                                           : "uncommitted",
+               m->index, buf_str(&text));
+    buf_done(&text);
 }
 
 void golden_timer(struct golden *g, raft_id id)

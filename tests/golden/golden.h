@@ -10,7 +10,7 @@
 #include "raft/raft.h"
 #include "vdisk.h"
 
-enum { GOLDEN_CORES_MAX = 7, GOLDEN_SAVES_MAX = 1 };
+enum { GOLDEN_CORES_MAX = 7, GOLDEN_SAVES_MAX = 1, GOLDEN_PAST_MAX = 64 };
 
 struct golden_parked { /* leaves when that many saves are durable */
     struct raft_msg msg;
@@ -31,7 +31,8 @@ struct golden_core {
     struct golden_parked *parked;
     uint32_t parked_count, parked_capacity;
     uint64_t lives;
-    uint64_t seq; /* of its newest message: what an injected reply echoes */
+    uint8_t disks; /* how many it has had before: part of its store id */
+    uint64_t seq;  /* of its newest message: what an injected reply echoes */
 };
 
 struct golden {
@@ -58,10 +59,25 @@ void golden_say(struct golden *g, const char *format, ...) __attribute__((format
  * `members` of them are the voters of the membership. */
 void golden_cluster(struct golden *g, uint32_t count, uint32_t members,
                     const struct raft_config *config);
-/* Give a core that has not started a past: entry i has term terms[i]; the first is the membership.
- */
-void golden_past(struct golden *g, raft_id id, raft_term term, raft_id vote, const raft_term *terms,
-                 uint32_t count);
+
+struct golden_entry {
+    raft_term term;
+    struct raft_change change; /* kind 0: it is a command */
+};
+
+struct golden_past { /* what is on a disk; the first entry is the membership */
+    raft_term term;
+    raft_id vote;
+    uint32_t loyal_ms;
+    struct golden_entry entries[GOLDEN_PAST_MAX];
+    uint32_t count;
+};
+
+void golden_past(struct golden *g, raft_id id, const struct golden_past *past);
+/* A new, empty disk, with another store id; the old one is gone. */
+void golden_wipe(struct golden *g, raft_id id);
+/* To add that core, as it is now, to a membership. */
+struct raft_change golden_addition(const struct golden *g, raft_id id);
 void golden_start(struct golden *g, raft_id id);
 void golden_crash(struct golden *g, raft_id id);
 
@@ -81,5 +97,6 @@ void golden_settle(struct golden *g);
 void golden_status(struct golden *g, raft_id id);
 void golden_timer(struct golden *g, raft_id id);
 void golden_log(struct golden *g, raft_id id);
+void golden_members(struct golden *g, raft_id id);
 
 #endif

@@ -8,9 +8,12 @@
  *
  *   cluster N [key=value]...    N empty cores; members (the first so many), T, heartbeat, entries,
  *                               bytes, msgs, window, cache
- *   past ID term=T vote=V log=T1,T2,...   what is on its disk: a log with entries of these terms
+ *   past ID term=T vote=V loyal=MS log=T1,T2,...   what is on its disk: a log with entries of these
+ *                               terms; T:promote4 and the like: a change of the membership
+ *   wipe ID                     a new empty disk, with another store
  *   start ID|all                restart ID     crash ID
  *   form ID                     all start empty, ID founds the cluster and leads it, quietly
+ *   adopt ID                    an empty core joins the cluster
  *   autosave on|off             is every save durable at once
  *   persist ID|all              a save is taken and durable    save ID / saved ID: its two halves
  *   wait MS                     time passes, nobody notices
@@ -18,6 +21,8 @@
  *   campaign ID                 its election timer runs out; the others' do not
  *   tick ID     paused ID     disk ID stall|ok     linkdown ID PEER
  *   propose ID TEXT             read ID TOKEN
+ *   change ID add|promote|demote|remove ID [auto] [force]     transfer ID TARGET|best
+ *   removed ID     retire ID    claimed ID MS (a claim was told that holds so long)
  *   deliver FROM->TO [TYPE] [COUNT]   what is under way now; * for anybody; deliver all
  *   duplicate FROM->TO [TYPE]   the same, and it stays under way
  *   drop FROM->TO [TYPE]        drop all
@@ -25,7 +30,7 @@
  *   settle                      deliver and save until nothing moves
  *   quietly COMMAND...          without its trace
  *   inject FROM->TO TYPE key=value...   a message that nobody sent
- *   status [ID]   timer ID   log ID   queue */
+ *   status [ID]   timer ID   log ID   members ID   queue */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,7 +94,7 @@ static struct golden_core *running(struct golden *g, const char *text)
 }
 
 /* The value of key=value, or NULL. */
-static const char *value_of(const struct words *w, const char *key)
+static char *value_of(const struct words *w, const char *key)
 {
     size_t size = strlen(key);
 
@@ -157,20 +162,56 @@ static void run_cluster(struct golden *g, const struct words *w)
     golden_cluster(g, (uint32_t)count, (uint32_t)members, &config);
 }
 
+/* "add4" and the like: the kind, then whom. */
+static struct raft_change change_of(const struct golden *g, const char *kind, const char *id)
+{
+    static const char *const names[RAFT_CHANGE_COUNT] = {[RAFT_CHANGE_ADD] = "add",
+                                                         [RAFT_CHANGE_PROMOTE] = "promote",
+                                                         [RAFT_CHANGE_DEMOTE] = "demote",
+                                                         [RAFT_CHANGE_REMOVE] = "remove"};
+
+    for (unsigned i = 1; i < RAFT_CHANGE_COUNT; i++) {
+        size_t size = strlen(names[i]);
+
+        if (strncmp(kind, names[i], size) == 0 && (kind[size] == '\0' || kind + size == id)) {
+            struct raft_change c = golden_addition(g, core_id(g, id));
+            c.kind = (enum raft_change_kind)i;
+            return c;
+        }
+    }
+    bad("no such change", kind);
+}
+
 static void run_past(struct golden *g, const struct words *w)
 {
-    const char *log = value_of(w, "log");
-    raft_term terms[64];
-    uint32_t count = 0;
+    struct golden_past past = {.term = number_of(w, "term", 0),
+                               .vote = (raft_id)number_of(w, "vote", 0)};
+    raft_id id = core_id(g, w->word[1]);
+    char nothing[] = "", *save = NULL, *log = value_of(w, "log");
 
-    while (log && *log && count < 64) {
-        char *end;
+    past.loyal_ms = (uint32_t)number_of(w, "loyal", g->cores[id].config.election_timeout_ms);
+    for (char *p = strtok_r(log ? log : nothing, ",", &save); p; p = strtok_r(NULL, ",", &save)) {
+        char *change = strchr(p, ':');
 
-        terms[count++] = strtoull(log, &end, 10);
-        log = *end ? end + 1 : end;
+        if (past.count == GOLDEN_PAST_MAX) {
+            bad("too long a log", p);
+        }
+        struct golden_entry *e = &past.entries[past.count++];
+        if (change) {
+            *change++ = '\0';
+            e->change = change_of(g, change, change + strcspn(change, "123456789"));
+        }
+        e->term = number(p);
     }
-    golden_past(g, core_id(g, w->word[1]), number_of(w, "term", 0),
-                (raft_id)number_of(w, "vote", 0), terms, count);
+    golden_past(g, id, &past);
+}
+
+static void run_wipe(struct golden *g, const struct words *w)
+{
+    raft_id id = core_id(g, w->word[1]);
+
+    golden_crash(g, id);
+    golden_wipe(g, id);
 }
 
 static void run_start(struct golden *g, const struct words *w)
@@ -222,6 +263,14 @@ static void run_form(struct golden *g, const struct words *w)
     for (uint32_t id = 1; id <= g->membership.members_count; id++) {
         golden_status(g, id);
     }
+}
+
+static void run_adopt(struct golden *g, const struct words *w)
+{
+    struct uuid cluster = {.bytes = {0xcc}};
+    struct raft_event e = {.type = RAFT_EV_ADOPT, .found = {.cluster = &cluster}};
+
+    golden_step(g, running(g, w->word[1])->id, &e);
 }
 
 static void run_autosave(struct golden *g, const struct words *w)
@@ -317,6 +366,50 @@ static void run_read(struct golden *g, const struct words *w)
     golden_step(g, running(g, w->word[1])->id, &e);
 }
 
+static bool has_word(const struct words *w, const char *word)
+{
+    for (uint32_t i = 1; i < w->count; i++) {
+        if (strcmp(w->word[i], word) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void run_change(struct golden *g, const struct words *w)
+{
+    struct raft_change c = change_of(g, w->word[2], w->word[3]);
+    struct raft_event e = {.type = RAFT_EV_CHANGE, .change = &c};
+
+    c.auto_promote = has_word(w, "auto");
+    c.force = has_word(w, "force");
+    golden_step(g, running(g, w->word[1])->id, &e);
+}
+
+static void run_transfer(struct golden *g, const struct words *w)
+{
+    bool best = strcmp(w->word[2], "best") == 0;
+    struct raft_event e = {.type = RAFT_EV_TRANSFER,
+                           .transfer = {.target = best ? 0 : core_id(g, w->word[2])}};
+
+    golden_step(g, running(g, w->word[1])->id, &e);
+}
+
+static void run_removed(struct golden *g, const struct words *w)
+{
+    golden_step(g, running(g, w->word[1])->id, &(struct raft_event){.type = RAFT_EV_REMOVED});
+}
+
+static void run_retire(struct golden *g, const struct words *w)
+{
+    golden_step(g, running(g, w->word[1])->id, &(struct raft_event){.type = RAFT_EV_RETIRE});
+}
+
+static void run_claimed(struct golden *g, const struct words *w)
+{
+    raft_claim_told(running(g, w->word[1])->raft, g->now + number(w->word[2]));
+}
+
 static void run_deliver(struct golden *g, const struct words *w)
 {
     struct golden_filter f = filter(g, w);
@@ -366,10 +459,11 @@ static void run_settle(struct golden *g, const struct words *w)
     golden_settle(g);
 }
 
-/* Votes count only as answers to the newest question. */
-static bool is_vote_reply(enum raft_msg_type type)
+/* They count only as answers to the newest question. */
+static bool answers_the_newest(enum raft_msg_type type)
 {
-    return type == RAFT_MSG_PRE_VOTE_REPLY || type == RAFT_MSG_VOTE_REPLY;
+    return type == RAFT_MSG_PRE_VOTE_REPLY || type == RAFT_MSG_VOTE_REPLY ||
+           type == RAFT_MSG_TIMEOUT_NOW_REPLY;
 }
 
 static void run_inject(struct golden *g, const struct words *w)
@@ -382,7 +476,7 @@ static void run_inject(struct golden *g, const struct words *w)
         .from = f.from,
         .to = f.to,
         .term = number_of(w, "term", 0),
-        .seq = number_of(w, "seq", is_vote_reply(f.type) ? g->cores[f.to].seq : 0),
+        .seq = number_of(w, "seq", answers_the_newest(f.type) ? g->cores[f.to].seq : 0),
         .stamp = number_of(w, "stamp", 0),
         .session = number_of(w, "session", 1),
         .index = number_of(w, "index", 0),
@@ -390,6 +484,8 @@ static void run_inject(struct golden *g, const struct words *w)
         .commit = number_of(w, "commit", 0),
         .hint = number_of(w, "hint", 0),
         .reject = number_of(w, "reject", 0) != 0,
+        .transfer = number_of(w, "transfer", 0) != 0,
+        .hold_ms = (uint32_t)number_of(w, "hold", 0),
     };
 
     if (m.index > 0 && m.index <= g->cores[m.to].disk.count) {
@@ -428,6 +524,11 @@ static void run_log(struct golden *g, const struct words *w)
     golden_log(g, running(g, w->word[1])->id);
 }
 
+static void run_members(struct golden *g, const struct words *w)
+{
+    golden_members(g, running(g, w->word[1])->id);
+}
+
 static void run_queue(struct golden *g, const struct words *w)
 {
     (void)w;
@@ -453,7 +554,10 @@ static const struct command commands[] = {
     {"read", 3, run_read},         {"deliver", 2, run_deliver},   {"duplicate", 2, run_duplicate},
     {"drop", 2, run_drop},         {"settle", 1, run_settle},     {"inject", 3, run_inject},
     {"status", 1, run_status},     {"log", 2, run_log},           {"queue", 1, run_queue},
-    {"timer", 2, run_timer},       {"beat", 4, run_beat},
+    {"timer", 2, run_timer},       {"beat", 4, run_beat},         {"wipe", 2, run_wipe},
+    {"adopt", 2, run_adopt},       {"change", 4, run_change},     {"transfer", 3, run_transfer},
+    {"removed", 2, run_removed},   {"retire", 2, run_retire},     {"claimed", 3, run_claimed},
+    {"members", 2, run_members},
 };
 
 static void split(char *line, struct words *w)

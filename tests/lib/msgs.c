@@ -12,6 +12,8 @@ static const char *const type_names[RAFT_MSG_TYPE_COUNT] = {
     [RAFT_MSG_APPEND_REPLY] = "append-reply",
     [RAFT_MSG_READ_INDEX] = "read-index",
     [RAFT_MSG_READ_INDEX_REPLY] = "read-index-reply",
+    [RAFT_MSG_TIMEOUT_NOW] = "timeout-now",
+    [RAFT_MSG_TIMEOUT_NOW_REPLY] = "timeout-now-reply",
 };
 
 const char *msgs_type_name(enum raft_msg_type type)
@@ -67,6 +69,15 @@ static void append_text(const struct raft_msg *m, struct buf *out)
     buf_put_str(out, "]");
 }
 
+static const char *decline_name(uint64_t why)
+{
+    static const char *const names[RAFT_DECLINE_COUNT] = {"declined", "declined,no-voter",
+                                                          "declined,short-log", "declined,disk",
+                                                          "declined,retiring"};
+
+    return why < RAFT_DECLINE_COUNT ? names[why] : names[0];
+}
+
 void msgs_text(const struct raft_msg *m, struct buf *out)
 {
     buf_printf(out, "%" PRIu32 "->%" PRIu32 " %s term=%" PRIu64, m->from, m->to,
@@ -102,6 +113,14 @@ void msgs_text(const struct raft_msg *m, struct buf *out)
         } else {
             buf_printf(out, " index=%" PRIu64, m->index);
         }
+        break;
+    case RAFT_MSG_TIMEOUT_NOW:
+        buf_printf(out, " last=%" PRIu64 "/%" PRIu64 " hold=%" PRIu32, m->index, m->log_term,
+                   m->hold_ms);
+        break;
+    case RAFT_MSG_TIMEOUT_NOW_REPLY:
+        buf_printf(out, " %s last=%" PRIu64 "/%" PRIu64,
+                   m->reject ? decline_name(m->hint) : "accepted", m->index, m->log_term);
         break;
     case RAFT_MSG_TYPE_COUNT:
     default:
@@ -140,6 +159,12 @@ void msgs_copy(const struct peer_msg *from, struct peer_msg *to)
         break;
     case PEER_PROGRESS:
         to->progress = mem_dup(from->progress, sizeof *from->progress);
+        break;
+    case PEER_CHANGE:
+        to->change = mem_dup(from->change, sizeof *from->change);
+        break;
+    case PEER_CHANGE_REPLY:
+        to->change_reply = mem_dup(from->change_reply, sizeof *from->change_reply);
         break;
     case PEER_FORWARD_REPLY:
     case PEER_PROGRESS_ASK:

@@ -11,7 +11,8 @@ typedef unsigned long long ull;
 
 /* ---- History of all entries ever seen: 6, log matching ---- */
 
-static void slot_remember(struct sim *s, struct sim_host *h, const struct raft_entry *e)
+static void slot_remember(struct sim *s, struct sim_host *h, const struct raft_entry *e,
+                          const struct raft_save *save)
 {
     while (e->index >= s->slots_count) {
         uint64_t count = s->slots_count ? s->slots_count * 2 : 256;
@@ -35,6 +36,9 @@ static void slot_remember(struct sim *s, struct sim_host *h, const struct raft_e
     slot->seen[slot->count].term = e->term;
     slot->seen[slot->count].chain = e->chain;
     slot->count++;
+    if (e->type == RAFT_ENTRY_MEMBERSHIP) {
+        members_proposed(s, h, e, save);
+    }
 }
 
 /* ---- Start ---- */
@@ -47,14 +51,14 @@ static void view_get(const struct sim_host *h, struct raft_view *v)
 void check_started(struct sim *s, struct sim_host *h)
 {
     view_get(h, &h->view);
-    if (h->view.term < h->disk.term ||
-        (h->view.term == h->disk.term && h->view.vote != h->disk.vote) ||
-        h->view.last != h->disk.count) {
+    if (h->view.term < h->store->disk.term ||
+        (h->view.term == h->store->disk.term && h->view.vote != h->store->disk.vote) ||
+        h->view.last != h->store->disk.count) {
         sim_violation(s, h,
                       "invariant 4: restarted with term %llu vote %u last %llu, its disk has %llu "
                       "%u %u",
-                      (ull)h->view.term, h->view.vote, (ull)h->view.last, (ull)h->disk.term,
-                      h->disk.vote, h->disk.count);
+                      (ull)h->view.term, h->view.vote, (ull)h->view.last, (ull)h->store->disk.term,
+                      h->store->disk.vote, h->store->disk.count);
     }
 }
 
@@ -78,8 +82,10 @@ static void check_leader(struct sim *s, struct sim_host *h, const struct raft_vi
                       s->leader_of[v->term]);
     }
     s->leader_of[v->term] = h->id;
-    if (!membership_is_voter(raft_membership(r), h->id)) {
-        sim_violation(s, h, "invariant 13: leads term %llu and is no voter", (ull)v->term);
+    uint32_t votes = members_votes(&h->force, v->term, h->id);
+    if (!membership_is_voter(raft_membership(r), h->id) || votes < h->force.voters / 2 + 1) {
+        sim_violation(s, h, "invariant 13: leads term %llu by %u votes of %u voters", (ull)v->term,
+                      votes, h->force.voters);
     }
     /* What later terms committed does not concern it: it was elected earlier than it knows. */
     uint64_t last = s->commits_count;
@@ -114,27 +120,11 @@ static void check_terms(struct sim *s, struct sim_host *h, const struct raft_vie
 
 /* ---- 9, 10: commit ---- */
 
-/* On how many voters' disks is this entry? One of them lends it. */
-static uint32_t durable_on(const struct sim *s, const struct raft_membership *m, raft_index index,
-                           raft_term term, const struct raft_entry **out)
-{
-    uint32_t n = 0;
-
-    for (uint32_t i = 0; i < s->knobs.hosts; i++) {
-        const struct raft_entry *e = vdisk_entry(&s->hosts[i].disk, index);
-
-        if (e && e->term == term && membership_is_voter(m, s->hosts[i].id)) {
-            *out = e;
-            n++;
-        }
-    }
-    return n;
-}
-
-static void check_new_commits(struct sim *s, struct sim_host *h, const struct raft_view *v)
+/* `before`: the membership in force when the turn began, which may have counted. */
+static void check_new_commits(struct sim *s, struct sim_host *h, const struct raft_view *v,
+                              const struct sim_members *before)
 {
     const struct raft *r = node_raft(h->node);
-    const struct raft_membership *m = raft_membership(r);
     raft_term leading = v->state == RAFT_LEADER ? v->term : 0;
 
     if (!leading && h->view.state == RAFT_LEADER) {
@@ -150,18 +140,22 @@ static void check_new_commits(struct sim *s, struct sim_host *h, const struct ra
     while (s->commits_count < v->commit) {
         raft_index index = s->commits_count + 1;
         const struct raft_entry *e = NULL;
-        uint32_t n = durable_on(s, m, index, raft_term_at(r, index), &e);
+        raft_term term = raft_term_at(r, index);
+        uint32_t n = members_durable(&h->force, index, term, &e);
+        uint32_t n_before = members_durable(before, index, term, &e);
+        bool counts = n > h->force.voters / 2 || n_before > before->voters / 2;
 
-        if (n < membership_quorum(m) || !e) {
+        if (!counts || !e) {
             sim_violation(
                 s, h, "invariant 9: commits index %llu of term %llu, durable on %u of %u voters",
-                (ull)index, (ull)raft_term_at(r, index), n, membership_voters(m));
+                (ull)index, (ull)term, n, h->force.voters);
         }
         model_commit(s, h, e, leading);
     }
 }
 
-static void check_commit(struct sim *s, struct sim_host *h, const struct raft_view *v)
+static void check_commit(struct sim *s, struct sim_host *h, const struct raft_view *v,
+                         const struct sim_members *before)
 {
     const struct raft *r = node_raft(h->node);
 
@@ -170,7 +164,7 @@ static void check_commit(struct sim *s, struct sim_host *h, const struct raft_vi
                       (ull)h->view.commit, (ull)v->commit, (ull)v->last);
     }
     if (v->commit > s->commits_count) {
-        check_new_commits(s, h, v);
+        check_new_commits(s, h, v, before);
     }
     for (raft_index i = h->view.commit + 1; i <= v->commit; i++) {
         if (raft_term_at(r, i) != s->commits[i - 1].term) {
@@ -209,42 +203,7 @@ static void check_state(struct sim *s, struct sim_host *h, const struct raft_vie
     }
 }
 
-/* ---- 15: claims ---- */
-
-static void check_claims(struct sim *s, struct sim_host *h, const struct raft_view *v)
-{
-    mono_ms now = host_clock(s, h);
-    uint32_t claim = raft_claim_remaining(node_raft(h->node), now);
-    uint32_t lease = raft_lease_remaining(node_raft(h->node), now);
-
-    if (claim > lease || (lease > 0 && v->state != RAFT_LEADER) ||
-        lease > s->knobs.timeout_ms * 8 / 10) {
-        sim_violation(s, h, "invariant 15: claim %u ms, lease %u ms, as %s", claim, lease,
-                      msgs_state_name(v->state));
-    }
-    if (claim > 0 && raft_term_at(node_raft(h->node), v->commit) != v->term) {
-        sim_violation(
-            s, h, "invariant 15: claims to lead term %llu, commit index %llu is of term %llu",
-            (ull)v->term, (ull)v->commit, (ull)raft_term_at(node_raft(h->node), v->commit));
-    }
-    if (claim == 0 || !s->knobs.bounded_clocks) {
-        return;
-    }
-    for (uint32_t i = 0; i < s->knobs.hosts; i++) {
-        const struct sim_host *other = &s->hosts[i];
-
-        if (other != h && other->claim_until > s->now) {
-            sim_violation(s, h,
-                          "invariant 15: claims to lead term %llu while a claim of node %u lives "
-                          "for another %llu us",
-                          (ull)v->term, other->id, (ull)(other->claim_until - s->now));
-        }
-    }
-    sim_us until = s->now + (sim_us)((double)claim * 1000.0 / h->rate);
-    if (until > h->claim_until) {
-        h->claim_until = until;
-    }
-}
+/* ---- What is shown ---- */
 
 /* What users are told must agree with the core. */
 static void check_public(struct sim *s, struct sim_host *h, const struct raft_view *v)
@@ -269,15 +228,40 @@ static void check_public(struct sim *s, struct sim_host *h, const struct raft_vi
     }
 }
 
-void check_turn(struct sim *s, struct sim_host *h)
+/* Does it know that it was removed? */
+static bool is_removed(const struct sim_host *h)
 {
     struct raft_view v;
 
     view_get(h, &v);
+    return v.removed ||
+           (h->force.index != 0 && v.state == RAFT_FOLLOWER && h->force.of[h->id - 1].role == 0 &&
+            membership_tombstone(raft_membership(node_raft(h->node)), h->id, &h->store->id));
+}
+
+/* The membership in force, translated when it is another. */
+static void take_membership(struct sim *s, struct sim_host *h)
+{
+    const struct raft_membership *m = raft_membership(node_raft(h->node));
+    raft_term term = raft_term_at(node_raft(h->node), m->index);
+
+    if (m->index != h->force.index || term != h->force.term) {
+        members_read(s, m, &h->force);
+        h->force.term = term;
+    }
+}
+
+void check_turn(struct sim *s, struct sim_host *h)
+{
+    const struct sim_members before = h->force;
+    struct raft_view v;
+
+    view_get(h, &v);
+    take_membership(s, h);
     check_terms(s, h, &v);
-    check_commit(s, h, &v);
+    check_commit(s, h, &v, &before);
     check_state(s, h, &v);
-    check_claims(s, h, &v);
+    claims_check(s, h, &v);
     if (v.state != h->view.state) {
         sim_trace(s, h, "is %s in term %llu", msgs_state_name(v.state), (ull)v.term);
         check_public(s, h, &v);
@@ -285,13 +269,14 @@ void check_turn(struct sim *s, struct sim_host *h)
         check_public(s, h, &v);
     }
     h->view = v;
+    h->knew_removed = is_removed(h);
 }
 
 /* ---- 2, 3: what leaves ---- */
 
 static void check_vote(struct sim *s, struct sim_host *h, raft_term term, raft_id candidate)
 {
-    raft_id *vote = &s->votes[(h->id - 1) * SIM_TERMS_MAX + term];
+    raft_id *vote = &h->store->votes[term];
 
     /* A later term that is durable protects an earlier vote as well: that term is over here. */
     if (h->told_term < term || (h->told_term == term && h->told_vote != candidate)) {
@@ -332,6 +317,7 @@ void check_send(struct sim *s, struct sim_host *h, const struct node_send *send)
 {
     const struct raft_msg *m = &send->msg.raft;
 
+    h->spoke_at = s->now;
     if (send->msg.type != PEER_RAFT) {
         return;
     }
@@ -344,7 +330,15 @@ void check_send(struct sim *s, struct sim_host *h, const struct node_send *send)
         sim_violation(s, h, "invariant 3: %s of term %llu leaves, durable is term %llu",
                       msgs_type_name(m->type), (ull)m->term, (ull)h->told_term);
     }
+    bool campaigns = m->type == RAFT_MSG_PRE_VOTE || m->type == RAFT_MSG_VOTE;
+    if (campaigns && h->knew_removed && is_removed(h)) {
+        sim_violation(s, h, "trap 46: campaigns in term %llu and knows that it was removed",
+                      (ull)m->term);
+    }
     switch (m->type) {
+    case RAFT_MSG_TIMEOUT_NOW:
+        claims_sent(s, h, m);
+        break;
     case RAFT_MSG_VOTE:
         check_vote(s, h, m->term, h->id);
         break;
@@ -368,6 +362,7 @@ void check_send(struct sim *s, struct sim_host *h, const struct node_send *send)
     case RAFT_MSG_PRE_VOTE_REPLY:
     case RAFT_MSG_READ_INDEX:
     case RAFT_MSG_READ_INDEX_REPLY:
+    case RAFT_MSG_TIMEOUT_NOW_REPLY:
     case RAFT_MSG_TYPE_COUNT:
     default:
         break;
@@ -393,13 +388,13 @@ void check_save_taken(struct sim *s, struct sim_host *h, const struct raft_save 
     h->taken_term = leading ? h->view.term : 0;
     h->taken_last = save->first + save->entries_count - 1;
     for (uint32_t i = 0; i < save->entries_count; i++) {
-        slot_remember(s, h, &save->entries[i]);
+        slot_remember(s, h, &save->entries[i], save);
     }
 }
 
 void check_before_write(struct sim *s, struct sim_host *h, const struct raft_save *save)
 {
-    const struct vdisk *d = &h->disk;
+    const struct vdisk *d = &h->store->disk;
 
     if (save->hard_set && (save->term < d->term ||
                            (save->term == d->term && d->vote != 0 && save->vote != d->vote))) {
@@ -421,45 +416,4 @@ void check_before_write(struct sim *s, struct sim_host *h, const struct raft_sav
                           (ull)i, (ull)s->commits[i - 1].term);
         }
     }
-}
-
-/* ---- After the faults ---- */
-
-bool check_converged(struct sim *s, bool complain)
-{
-    const struct sim_host *leader = NULL;
-
-    for (uint32_t i = 0; i < s->knobs.hosts; i++) {
-        const struct sim_host *h = &s->hosts[i];
-
-        if (host_is_up(h) && h->view.state == RAFT_LEADER) {
-            if (leader && leader->view.term == h->view.term) {
-                return false;
-            }
-            leader = !leader || h->view.term > leader->view.term ? h : leader;
-        }
-        if (!host_is_up(h) || !h->recovered || h->applied != s->commits_count) {
-            if (complain) {
-                sim_violation(s, h,
-                              "no recovery: %s, writes %s, applied %llu of %llu, state %s, term "
-                              "%llu, leader %u",
-                              host_is_up(h) ? "up" : "down", h->recovered ? "succeed" : "fail",
-                              (ull)h->applied, (ull)s->commits_count,
-                              msgs_state_name(h->view.state), (ull)h->view.term, h->view.leader);
-            }
-            return false;
-        }
-    }
-    for (uint32_t i = 0; leader && i < s->knobs.hosts; i++) {
-        const struct sim_host *h = &s->hosts[i];
-
-        if (h->view.leader != leader->id || h->view.term != leader->view.term ||
-            state_digest(node_state(h->node)) != state_digest(node_state(leader->node))) {
-            leader = NULL;
-        }
-    }
-    if (!leader && complain) {
-        sim_violation(s, NULL, "no recovery: no leader that all follow, or states differ");
-    }
-    return leader != NULL;
 }

@@ -120,14 +120,38 @@ static void op_start(struct sim *s, struct sim_host *h, struct sim_op *op, uint6
     host_end(s, h); /* may answer at once, may crash: `op` is not to be used any more */
 }
 
-void client_act(struct sim *s, uint64_t client)
+uint64_t client_change(struct sim *s, struct sim_host *h, int client)
+{
+    return op_number(s, op_new(s, h, SIM_OP_CHANGE, client));
+}
+
+void client_change_start(struct sim *s, struct sim_host *h, uint64_t op,
+                         const struct peer_change *want, uint64_t patience_ms)
+{
+    mono_ms deadline = s->ops[op].deadline = host_clock(s, h) + patience_ms;
+
+    host_begin(s, h);
+    node_change(h->node, op + 1, want, deadline);
+    host_end(s, h);
+}
+
+/* Strangers have little to say. */
+static struct sim_host *pick_host(struct sim *s)
 {
     struct sim_host *h = &s->hosts[sim_range(s, 0, s->knobs.hosts)];
+    bool again = h->force.of[h->id - 1].role == 0 && sim_chance(s, 800000);
+
+    return again ? &s->hosts[sim_range(s, 0, s->knobs.hosts)] : h;
+}
+
+void client_act(struct sim *s, uint64_t client)
+{
+    struct sim_host *h = pick_host(s);
 
     if (s->recovering) {
         return;
     }
-    if (!host_is_up(h) || h->paused_until > s->now) {
+    if (!host_is_up(h) || h->paused_until > s->now || h->retiring) {
         think(s, (int)client);
         return;
     }
@@ -151,7 +175,7 @@ void client_act(struct sim *s, uint64_t client)
 
 void client_probe(struct sim *s, struct sim_host *h)
 {
-    struct sim_op *op = op_new(s, h, SIM_OP_PUT, -1);
+    struct sim_op *op = op_new(s, h, SIM_OP_PUT, SIM_BY_PROBE);
 
     h->probing = true;
     op_start(s, h, op, sim_timeouts(s, 3) / 1000);
@@ -165,7 +189,7 @@ bool client_bootstrap(struct sim *s, struct sim_host *h)
     if (uuid_is_set(&v.cluster) || v.last > 0) {
         return false;
     }
-    op_start(s, h, op_new(s, h, SIM_OP_BOOT, -1), sim_timeouts(s, 4) / 1000);
+    op_start(s, h, op_new(s, h, SIM_OP_BOOT, SIM_BY_PROBE), sim_timeouts(s, 4) / 1000);
     return true;
 }
 
@@ -181,8 +205,10 @@ static void finish(struct sim *s, struct sim_op *op, enum sim_op_state state)
     }
     op->state = state;
     op->answered = true;
-    if (op->client < 0) {
+    if (op->client == SIM_BY_PROBE) {
         s->hosts[op->host].probing = false;
+    } else if (op->client == SIM_BY_FINAL || op->client == SIM_BY_REPAIR) {
+        s->final_open = false;
     }
     think(s, op->client);
 }
@@ -311,7 +337,7 @@ static void answer_result(struct sim *s, struct sim_host *h, struct sim_op *op,
     }
     raise_floor(s, a->result.index, a->result.revision);
     s->stats.ops_done++;
-    if (op->client < 0 && a->code == 0) {
+    if (op->client == SIM_BY_PROBE && a->code == 0) {
         h->recovered = true;
     }
     finish(s, op, SIM_OP_DONE);
@@ -333,6 +359,19 @@ static void answer_refusal(struct sim *s, struct sim_host *h, struct sim_op *op,
     finish(s, op, SIM_OP_REFUSED);
 }
 
+static void answer_change(struct sim *s, struct sim_host *h, struct sim_op *op,
+                          const struct node_answer *a)
+{
+    outcome_answer(s, h, op, a);
+    if (a->more) {
+        return;
+    }
+    if (op->client == SIM_BY_FINAL && a->code == 0) {
+        s->final_steps--;
+    }
+    finish(s, op, a->code ? SIM_OP_UNKNOWN : SIM_OP_DONE);
+}
+
 void client_answer(struct sim *s, struct sim_host *h, const struct node_answer *a)
 {
     if (a->token == 0 || a->token > s->ops_count) {
@@ -342,12 +381,17 @@ void client_answer(struct sim *s, struct sim_host *h, const struct node_answer *
     struct sim_op *op = &s->ops[a->token - 1];
 
     sim_trace(s, h, "answers operation %llu: %s %s", (unsigned long long)a->token - 1,
-              a->code ? err_name(a->code) : "done", a->message);
+              a->more   ? "goes on"
+              : a->code ? err_name(a->code)
+                        : "done",
+              a->message);
     if (op->answered || op->host != h->id - 1 || op->life != h->life) {
         sim_violation(s, h, "invariant 16: operation %llu is answered twice, or by a stranger",
                       (unsigned long long)a->token - 1);
     }
-    if (op->kind == SIM_OP_BOOT) {
+    if (op->kind == SIM_OP_CHANGE) {
+        answer_change(s, h, op, a);
+    } else if (op->kind == SIM_OP_BOOT) {
         finish(s, op, a->code ? SIM_OP_UNKNOWN : SIM_OP_DONE);
     } else if (op->kind == SIM_OP_GET && a->code == 0) {
         answer_read(s, h, op);

@@ -80,5 +80,7 @@ void sim_event_done(struct sim_event *e)
         mem_free(e->msg);
     } else if (e->type == SIM_EV_HELLO) {
         mem_free(e->hello);
+    } else if (e->type == SIM_EV_REFUSAL) {
+        mem_free(e->refusal);
     }
 }

@@ -53,9 +53,10 @@ static void configure(struct sim *s, struct sim_host *h, struct node_config *con
 {
     *config = s->config;
     config->raft.id = h->id;
-    config->raft.store = h->store;
+    config->raft.store = h->store->id;
     config->raft.seed = prng_next(&s->prng);
-    config->incarnation = h->life;
+    config->incarnation = h->store->incarnation;
+    config->process = h->process = prng_next(&s->prng) | 1;
     (void)snprintf(config->name, sizeof config->name, "n%u", h->id);
     (void)snprintf(config->address, sizeof config->address, "10.0.0.%u:7400", h->id);
     (void)snprintf(config->version, sizeof config->version, "0.1.0");
@@ -66,12 +67,13 @@ static void configure(struct sim *s, struct sim_host *h, struct node_config *con
 
 static void restore(struct sim *s, struct sim_host *h)
 {
-    if (vdisk_is_pristine(&h->disk)) {
+    if (vdisk_is_pristine(&h->store->disk)) {
         return;
     }
-    node_restore_hard(h->node, &h->disk.cluster, h->disk.term, h->disk.vote, h->disk.loyal_ms);
-    for (uint32_t i = 0; i < h->disk.count; i++) {
-        int code = node_restore_entry(h->node, &h->disk.entries[i]);
+    node_restore_hard(h->node, &h->store->disk.cluster, h->store->disk.term, h->store->disk.vote,
+                      h->store->disk.loyal_ms);
+    for (uint32_t i = 0; i < h->store->disk.count; i++) {
+        int code = node_restore_entry(h->node, &h->store->disk.entries[i]);
 
         if (code) {
             sim_violation(s, h, "restart: entry %u of its own disk is refused: %s", i + 1,
@@ -86,25 +88,29 @@ void host_start(struct sim *s, struct sim_host *h)
     struct uuid fresh;
 
     h->life++;
+    h->store->incarnation++;
     configure(s, h, &config);
     for (size_t i = 0; i < sizeof fresh.bytes; i++) {
         fresh.bytes[i] = (uint8_t)prng_next(&s->prng);
     }
-    h->node = node_new(&config, vdisk_load, &h->disk);
+    h->node = node_new(&config, vdisk_load, &h->store->disk);
     restore(s, h);
     h->crash = SIM_CRASH_NONE;
     h->batch = NULL;
     h->stalled = false;
-    h->told_term = h->disk.term;
-    h->told_vote = h->disk.vote;
-    h->told_last = h->disk.count;
+    h->told_term = h->store->disk.term;
+    h->told_vote = h->store->disk.vote;
+    h->told_last = h->store->disk.count;
     h->wake_at = SIM_NEVER;
     h->paused_until = 0;
     h->taken_term = 0;
     h->applied = 0;
+    h->retiring = false;
+    h->knew_removed = false;
     node_start(h->node, host_clock(s, h), &fresh);
-    sim_trace(s, h, "starts: term %llu, %u entries", (unsigned long long)h->disk.term,
-              h->disk.count);
+    sim_trace(s, h, "starts: store %u, start %llu of it, term %llu, %u entries",
+              h->store->id.bytes[1], (unsigned long long)h->store->incarnation,
+              (unsigned long long)h->store->disk.term, h->store->disk.count);
     check_started(s, h);
     host_begin(s, h);
     host_end(s, h);
@@ -140,7 +146,7 @@ void host_crash(struct sim *s, struct sim_host *h, const char *why)
 void host_written(struct sim *s, struct sim_host *h)
 {
     check_before_write(s, h, &h->batch->save);
-    vdisk_write(&h->disk, &h->batch->save);
+    vdisk_write(&h->store->disk, &h->batch->save);
     h->batch_written = true;
 }
 
@@ -229,6 +235,21 @@ static bool crash_is_due(const struct sim_host *h, const struct node_out *out, b
     }
 }
 
+/* It may stop: nobody waits for it, or it has waited for long enough. */
+static void retired(struct sim *s, struct sim_host *h)
+{
+    for (uint32_t i = 0; i < s->open_count; i++) {
+        const struct sim_op *op = &s->ops[s->open[i]];
+
+        if (op->host == h->id - 1 && op->kind != SIM_OP_BOOT &&
+            host_clock(s, h) < h->retire_deadline) {
+            sim_violation(s, h, "invariant 16: retires while operation %llu waits",
+                          (unsigned long long)s->open[i]);
+        }
+    }
+    host_crash(s, h, "it retired");
+}
+
 static void end_turn(struct sim *s, struct sim_host *h, bool was_persisted)
 {
     struct node_out *out = node_end(h->node);
@@ -254,12 +275,21 @@ static void end_turn(struct sim *s, struct sim_host *h, bool was_persisted)
     if (out->batch) {
         submit(s, h, out->batch);
     }
-    bool hello = out->hello_changed;
+    bool hello = out->hello_changed, targets = out->targets_changed;
+    if (out->reason[0]) {
+        sim_trace(s, h, "says: %s", out->reason);
+    }
     node_out_clear(h->node);
     client_check_deadlines(s, h);
     arm(s, h);
+    if (targets) {
+        network_targets_changed(s, h);
+    }
     if (hello) {
         network_hello_changed(s, h);
+    }
+    if (h->retiring && node_is_retired(h->node)) {
+        retired(s, h);
     }
 }
 
@@ -277,11 +307,17 @@ static void take_message(struct sim *s, struct sim_host *h, struct sim_event *e)
         sim_trace(s, h, "gets %s", buf_str(&text));
         buf_done(&text);
     } else if (s->verbose) {
-        sim_trace(s, h, "gets %s from %u",
-                  e->msg->type == PEER_FORWARD ? "a forwarded write" : "an answer",
-                  (unsigned)e->peer + 1);
+        static const char *const names[] = {
+            [PEER_FORWARD] = "a forwarded write", [PEER_FORWARD_REPLY] = "an answer",
+            [PEER_PROGRESS_ASK] = "a question",   [PEER_PROGRESS] = "progress",
+            [PEER_CHANGE] = "a change",           [PEER_CHANGE_REPLY] = "word of a change"};
+
+        sim_trace(s, h, "gets %s from %u", names[e->msg->type], (unsigned)e->peer + 1);
     }
     s->stats.messages++;
+    if (e->msg->type == PEER_RAFT && e->msg->raft.type == RAFT_MSG_TIMEOUT_NOW) {
+        nemesis_told_to_stand(s, h);
+    }
     node_message(h->node, (raft_id)e->peer + 1, e->msg);
     mem_free(e->msg);
     e->msg = NULL;
@@ -297,6 +333,12 @@ static bool feed(struct sim *s, struct sim_host *h, struct sim_event *e)
     case SIM_EV_LINK_DOWN:
         s->links[e->host][e->peer].down_pending = false;
         node_link_down(h->node, (raft_id)e->peer + 1);
+        return false;
+    case SIM_EV_REFUSAL:
+        node_refused(h->node, (raft_id)e->peer + 1, e->refusal);
+        return false;
+    case SIM_EV_FAILED:
+        node_unreachable(h->node, (raft_id)e->peer + 1, -(int)e->number, "no link");
         return false;
     case SIM_EV_PERSISTED:
         persisted(s, h, e->number);
@@ -319,6 +361,9 @@ static bool feed(struct sim *s, struct sim_host *h, struct sim_event *e)
     case SIM_EV_STRIKE:
     case SIM_EV_HEAL:
     case SIM_EV_CALM:
+    case SIM_EV_OPERATOR:
+    case SIM_EV_SIDECAR:
+    case SIM_EV_AIM:
     default:
         return false;
     }
@@ -328,7 +373,8 @@ static bool feed(struct sim *s, struct sim_host *h, struct sim_event *e)
 static bool joins(const struct sim *s, const struct sim_host *h, const struct sim_event *e)
 {
     return e && e->host == h->id - 1 && e->at <= s->now + 1000 &&
-           (e->type == SIM_EV_MESSAGE || (e->type == SIM_EV_PERSISTED && e->life == h->life));
+           ((e->type == SIM_EV_MESSAGE && (!e->store || e->store == h->store)) ||
+            (e->type == SIM_EV_PERSISTED && e->life == h->life));
 }
 
 void host_event(struct sim *s, struct sim_event *e)

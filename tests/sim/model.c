@@ -160,6 +160,9 @@ void model_commit(struct sim *s, const struct sim_host *h, const struct raft_ent
     }
     s->commits[s->commits_count++] = (struct sim_commit){
         .term = e->term, .committed_in = committed_in, .chain = e->chain, .revision = s->revision};
+    if (e->type == RAFT_ENTRY_MEMBERSHIP) {
+        members_committed(s, h, e);
+    }
     s->stats.entries++;
 }
 
@@ -172,4 +175,7 @@ void model_done(struct sim *s)
         mem_free(s->origins[i].applied);
     }
     mem_free(s->commits);
+    mem_free(s->committed);
+    mem_free(s->proposed);
+    mem_free(s->changes);
 }

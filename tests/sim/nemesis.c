@@ -14,6 +14,10 @@ enum fault {
     FAULT_CRASH_ALL,
     FAULT_STALL,
     FAULT_BURST,
+    FAULT_WIPE,      /* a data directory is lost */
+    FAULT_OLD_DISK,  /* one that was there before comes back */
+    FAULT_RETIRE,    /* a host is asked to stop, and is started again */
+    FAULT_AIM,       /* those whom a change or a hand-over concerns are hit */
     FAULT_NEAR_MISS, /* the leader is cut off for about T, and comes back with its lease */
     FAULT_LURE,      /* one host misses the leader while those who hear it restart */
     FAULT_COUNT,
@@ -148,6 +152,10 @@ static void partition(struct sim *s, enum fault f)
     case FAULT_CRASH_ALL:
     case FAULT_STALL:
     case FAULT_BURST:
+    case FAULT_WIPE:
+    case FAULT_OLD_DISK:
+    case FAULT_RETIRE:
+    case FAULT_AIM:
     case FAULT_NEAR_MISS:
     case FAULT_LURE:
     case FAULT_COUNT:
@@ -233,6 +241,76 @@ static void stall(struct sim *s)
     sim_trace(s, h, "its disk is slow");
 }
 
+/* ---- Churn ---- */
+
+static void wipe(struct sim *s)
+{
+    struct sim_host *h = &s->hosts[victim(s)];
+
+    if (s->knobs.churn && sim_chance(s, 400000) && disk_can_go(s, h)) {
+        disk_wipe(s, h, sim_chance(s, 400000));
+    }
+}
+
+static void old_disk(struct sim *s)
+{
+    struct sim_host *h = &s->hosts[sim_range(s, 0, s->knobs.hosts)];
+
+    if (h->stores_count > 1) {
+        (void)disk_swap(s, h);
+    }
+}
+
+static void retire(struct sim *s)
+{
+    struct sim_host *h = &s->hosts[victim(s)];
+
+    if (!s->knobs.churn || !host_is_up(h) || h->paused_until > s->now || h->retiring) {
+        return;
+    }
+    h->retiring = true;
+    h->retire_deadline = host_clock(s, h) + sim_range(s, 1, sim_timeouts(s, 6) / 1000);
+    sim_trace(s, h, "is asked to stop");
+    host_begin(s, h);
+    node_retire(h->node, h->retire_deadline);
+    host_end(s, h);
+}
+
+bool nemesis_aims(const struct sim *s)
+{
+    return s->knobs.faults & (1U << FAULT_AIM);
+}
+
+void nemesis_told_to_stand(struct sim *s, struct sim_host *h)
+{
+    if (!s->recovering && nemesis_aims(s) && sim_chance(s, 250000)) {
+        h->paused_until = s->now + sim_range(s, 1000, sim_timeouts(s, 4));
+        sim_trace(s, h, "is paused before it stands");
+    }
+}
+
+void nemesis_aim(struct sim *s, struct sim_host *h)
+{
+    uint64_t dice = sim_range(s, 0, 10);
+
+    if (!host_is_up(h)) {
+        return;
+    }
+    if (dice < 4) {
+        h->crash = (enum sim_crash)sim_range(s, SIM_CRASH_AT_OUTPUT, SIM_CRASH_AT_PERSISTED + 1);
+        return;
+    }
+    if (dice < 5) {
+        host_crash(s, h, "aimed at");
+    } else if (dice < 7) {
+        h->paused_until = s->now + sim_range(s, 1000, sim_timeouts(s, 4));
+        sim_trace(s, h, "is paused, aimed at");
+    } else {
+        split(s, 1U << (h->id - 1), SIM_HOSTS_MAX);
+        sim_push(s, SIM_EV_HEAL, s->now + sim_range(s, 1000, sim_timeouts(s, 4)), 0);
+    }
+}
+
 void nemesis_act(struct sim *s)
 {
     enum fault f = (enum fault)sim_range(s, s->hunt ? FAULT_NEAR_MISS : 0, FAULT_COUNT);
@@ -259,6 +337,17 @@ void nemesis_act(struct sim *s)
         s->burst = true;
         sim_push(s, SIM_EV_CALM, s->now + sim_range(s, 1000, sim_timeouts(s, 3)), 0);
         return;
+    case FAULT_WIPE:
+        wipe(s);
+        return;
+    case FAULT_OLD_DISK:
+        old_disk(s);
+        return;
+    case FAULT_RETIRE:
+        retire(s);
+        return;
+    case FAULT_AIM:
+        return; /* the operator's requests bring it */
     case FAULT_NEAR_MISS:
         near_miss(s);
         return;
@@ -278,6 +367,20 @@ void nemesis_act(struct sim *s)
     }
 }
 
+/* A member gets the data directory back that the membership means. */
+static void bring_disk_back(struct sim *s, struct sim_host *h)
+{
+    const struct sim_members *now = members_now(s);
+    const struct sim_store *meant = now ? now->of[h->id - 1].store : NULL;
+
+    for (uint32_t i = 0; i < h->stores_count; i++) {
+        if (&h->stores[i] == meant && h->store != meant && !meant->gone) {
+            disk_use(s, h, &h->stores[i]);
+            return;
+        }
+    }
+}
+
 void nemesis_stop(struct sim *s)
 {
     network_heal(s);
@@ -288,5 +391,6 @@ void nemesis_stop(struct sim *s)
         if (s->hosts[i].paused_until > s->now) {
             s->hosts[i].paused_until = s->now;
         }
+        bring_disk_back(s, &s->hosts[i]);
     }
 }

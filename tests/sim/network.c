@@ -2,6 +2,7 @@
  * order. */
 #include "sim.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/err.h"
@@ -80,6 +81,7 @@ static void post(struct sim *s, struct sim_host *h, uint32_t to, const struct pe
     struct sim_event *e = sim_push(s, SIM_EV_MESSAGE, s->now + delay(s), (uint8_t)to);
 
     e->peer = (uint8_t)(h->id - 1);
+    e->store = s->hosts[to].store;
     e->msg = mem_alloc(sizeof *e->msg);
     network_copy(s, msg, e->msg);
 }
@@ -140,18 +142,55 @@ void network_host_down(struct sim *s, const struct sim_host *h)
     }
 }
 
-static bool hello_passes(struct sim *s, struct sim_host *h, const struct peer_hello *hello)
-{
-    char why[PEER_WHY_SIZE];
-    int code = node_hello_check(h->node, hello, why);
+/* ---- Refusals ---- */
 
-    if (code) {
-        sim_trace(s, h, "refuses the hello of %u: %s: %s", hello->id, err_name(code), why);
-    }
-    return code == 0;
+static void refusal_post(struct sim *s, struct sim_host *to, raft_id peer,
+                         const struct peer_refusal *refusal)
+{
+    struct sim_event *e = sim_push(s, SIM_EV_REFUSAL, s->now + delay(s), (uint8_t)(to->id - 1));
+
+    e->peer = (uint8_t)(peer - 1);
+    e->life = to->life;
+    e->refusal = mem_dup(refusal, sizeof *refusal);
+    s->stats.refusals++;
 }
 
-static void hello_give(struct sim *s, struct sim_host *h, const struct peer_hello *hello)
+/* Does `h` take this hello? If not, both sides hear of it, as raftd tells them. */
+static bool hello_passes(struct sim *s, struct sim_host *h, struct sim_host *from,
+                         const struct peer_hello *hello)
+{
+    struct peer_refusal refusal;
+    int code = node_hello_check(h->node, hello, &refusal);
+
+    if (code == 0) {
+        return true;
+    }
+    sim_trace(s, h, "refuses the hello of %u: %s: %s", hello->id, err_name(code), refusal.why);
+    if (host_is_up(from)) {
+        refusal_post(s, from, h->id, &refusal);
+    }
+    struct peer_refusal own = {.code = code};
+    memcpy(own.why, refusal.why, sizeof own.why);
+    refusal_post(s, h, hello->id, &own);
+    return false;
+}
+
+/* An attempt of `from` to reach a node came to nothing: it hears of that, or not yet. */
+static void dial_failed(struct sim *s, struct sim_host *from, raft_id id, int code)
+{
+    if (code == 0 || sim_chance(s, 300000)) {
+        return;
+    }
+    sim_us at = s->now + sim_range(s, 100, sim_timeouts(s, 0.5));
+    struct sim_event *e = sim_push(s, SIM_EV_FAILED, at, (uint8_t)(from->id - 1));
+    e->peer = (uint8_t)(id - 1);
+    e->life = from->life;
+    e->number = (uint64_t)-code;
+}
+
+/* `dialled`: on our own link, over which we send. */
+static void hello_give(struct sim *s, struct sim_host *h, const struct peer_hello *hello,
+                       bool dialled)
 {
     struct peer_msg in = {.type = PEER_HELLO}, out;
 
@@ -160,22 +199,64 @@ static void hello_give(struct sim *s, struct sim_host *h, const struct peer_hell
     peer_msg_done(&in);
     host_begin(s, h);
     node_hello(h->node, out.hello);
-    node_link_up(h->node, out.hello->id);
+    if (dialled) {
+        node_link_up(h->node, out.hello->id);
+    }
     peer_msg_done(&out);
     host_end(s, h);
 }
 
-static bool is_target(const struct sim_host *h, raft_id id)
+static const struct node_target *target_of(const struct sim_host *h, raft_id id)
 {
-    struct node_target targets[RAFT_MEMBERS_MAX + RAFT_VOTERS_MAX];
+    static struct node_target targets[NODE_TARGETS_MAX];
     uint32_t n = node_targets(h->node, targets);
 
     for (uint32_t i = 0; i < n; i++) {
         if (targets[i].id == id) {
-            return true;
+            return &targets[i];
         }
     }
-    return false;
+    return NULL;
+}
+
+/* The host at this address. */
+static struct sim_host *host_at(struct sim *s, const char *address)
+{
+    unsigned number = 0;
+
+    return sscanf(address, "10.0.0.%u:", &number) == 1 && number > 0 && number <= s->knobs.hosts
+               ? &s->hosts[number - 1]
+               : NULL;
+}
+
+void network_targets_changed(struct sim *s, struct sim_host *h)
+{
+    for (uint32_t to = 0; to < s->knobs.hosts; to++) {
+        struct sim_link *l = &s->links[h->id - 1][to];
+        const struct node_target *t = l->up ? target_of(h, to + 1) : NULL;
+
+        if (l->up && (!t || host_at(s, t->address) != &s->hosts[to])) {
+            l->up = false; /* it does not hear of it: it wanted it so */
+        }
+    }
+}
+
+static bool shake_hands(struct sim *s, struct sim_host *a, struct sim_host *b,
+                        const struct peer_hello *hello_a, const struct peer_hello *hello_b)
+{
+    struct peer_refusal refusal;
+    int code = node_hello_check(b->node, hello_a, &refusal);
+
+    if (!hello_passes(s, b, a, hello_a)) {
+        dial_failed(s, a, b->id, code);
+        return false;
+    }
+    code = node_hello_check(a->node, hello_b, &refusal);
+    if (!hello_passes(s, a, b, hello_b)) {
+        dial_failed(s, a, b->id, code);
+        return false;
+    }
+    return true;
 }
 
 static void link_dial(struct sim *s, uint32_t from, uint32_t to)
@@ -184,12 +265,9 @@ static void link_dial(struct sim *s, uint32_t from, uint32_t to)
     struct peer_hello hello_a, hello_b;
     uint64_t life_a = a->life, life_b = b->life;
 
-    if (!is_target(a, b->id)) {
-        return;
-    }
     node_hello_get(a->node, &hello_a);
     node_hello_get(b->node, &hello_b);
-    if (!hello_passes(s, b, &hello_a) || !hello_passes(s, a, &hello_b)) {
+    if (!shake_hands(s, a, b, &hello_a, &hello_b)) {
         return;
     }
     s->links[from][to].up = true;
@@ -197,9 +275,29 @@ static void link_dial(struct sim *s, uint32_t from, uint32_t to)
     s->links[from][to].hello_version = a->hello_version;
     s->links[to][from].hello_version = b->hello_version;
     sim_trace(s, a, "is linked to %u", b->id);
-    hello_give(s, b, &hello_a);
+    hello_give(s, b, &hello_a, false);
     if (host_is_up(a) && a->life == life_a && host_is_up(b) && b->life == life_b) {
-        hello_give(s, a, &hello_b);
+        hello_give(s, a, &hello_b, true);
+    }
+}
+
+/* Whom it wants to reach and does not: dial. */
+static void host_dials(struct sim *s, uint32_t from, uint32_t to)
+{
+    struct sim_host *a = &s->hosts[from];
+    const struct node_target *t = target_of(a, to + 1);
+    struct sim_host *b = t ? host_at(s, t->address) : NULL;
+
+    if (!b) {
+        return;
+    }
+    uint32_t at = b->id - 1;
+    if (network_is_blocked(s, from, at) || network_is_blocked(s, at, from) || !host_is_up(b)) {
+        dial_failed(s, a, to + 1, -RD_EUNREACHABLE);
+    } else if (at != to) {
+        dial_failed(s, a, to + 1, -RD_EINVALID);
+    } else if (b->paused_until <= s->now) {
+        link_dial(s, from, to);
     }
 }
 
@@ -218,11 +316,28 @@ static void hello_post(struct sim *s, uint32_t from, uint32_t to)
     e->hello = hello;
 }
 
+/* What this host knows now may no longer fit those it is linked with. */
+static void review_links(struct sim *s, struct sim_host *h)
+{
+    uint32_t at = h->id - 1;
+
+    for (uint32_t i = 0; i < s->knobs.hosts; i++) {
+        bool linked = s->links[at][i].up || s->links[i][at].up;
+        const struct peer_hello *hello = linked ? node_peer_hello(h->node, i + 1) : NULL;
+
+        if (hello && !hello_passes(s, h, &s->hosts[i], hello)) {
+            link_close(s, at, i, 0);
+            link_close(s, i, at, 0);
+        }
+    }
+}
+
 void network_hello_changed(struct sim *s, struct sim_host *h)
 {
     uint32_t from = h->id - 1;
 
     h->hello_version++;
+    review_links(s, h);
     for (uint32_t to = 0; to < s->knobs.hosts; to++) {
         if (to != from && (s->links[from][to].up || s->links[to][from].up) &&
             !s->links[from][to].blocked) {
@@ -249,9 +364,8 @@ static void link_look_after(struct sim *s, uint32_t from, uint32_t to)
         }
         return;
     }
-    if (!blocked && !l->down_pending && host_is_up(&s->hosts[from]) && host_is_up(&s->hosts[to]) &&
-        s->hosts[from].paused_until <= s->now && s->hosts[to].paused_until <= s->now) {
-        link_dial(s, from, to);
+    if (!l->down_pending && host_is_up(&s->hosts[from]) && s->hosts[from].paused_until <= s->now) {
+        host_dials(s, from, to);
     }
 }
 
@@ -278,16 +392,16 @@ void network_hello_arrives(struct sim *s, struct sim_event *e)
 {
     struct sim_host *h = &s->hosts[e->host];
     struct sim_link *l = &s->links[e->peer][e->host];
-    const struct sim_host *from = &s->hosts[e->peer];
+    struct sim_host *from = &s->hosts[e->peer];
 
-    if (e->number <= l->hello_version || !host_is_up(from) || from->life != e->hello->incarnation) {
+    if (e->number <= l->hello_version || !host_is_up(from) || from->process != e->hello->process) {
         return;
     }
     l->hello_version = e->number;
-    if (!hello_passes(s, h, e->hello)) {
+    if (!hello_passes(s, h, from, e->hello)) {
         link_close(s, e->peer, e->host, 0);
         link_close(s, e->host, e->peer, 0);
         return;
     }
-    hello_give(s, h, e->hello);
+    hello_give(s, h, e->hello, false);
 }

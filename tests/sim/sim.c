@@ -136,6 +136,9 @@ static void setup_knobs(struct sim *s)
     k->faults_until = sim_timeouts(s, is_long ? 300.0 : (double)sim_range(s, 15, 80));
     k->clients = (uint32_t)sim_range(s, 1, SIM_CLIENTS_MAX + 1);
     k->think_max = sim_timeouts(s, 0.1 + (double)sim_range(s, 0, 20) / 10.0);
+    k->churn = false; /* see operator.c: not settled yet */
+    k->operator_every = sim_timeouts(s, 1.0 + (double)sim_range(s, 0, 30) / 10.0);
+    k->sidecar_every = sim_timeouts(s, 0.05 + (double)sim_range(s, 0, 10) / 20.0);
     setup_limits(s);
     nemesis_setup(s);
 }
@@ -151,23 +154,52 @@ static double clock_rate(struct sim *s)
     return sim_chance(s, 300000) ? 1.0 : 0.9 + (double)sim_range(s, 0, 201) / 1000.0;
 }
 
+/* With churn: spare hosts, and some of all to found the cluster. */
+static void setup_founders(struct sim *s)
+{
+    struct sim_knobs *k = &s->knobs;
+
+    k->founders = (1U << k->hosts) - 1;
+    if (!k->churn) {
+        return;
+    }
+    k->hosts = sim_chance(s, 600000) ? (uint32_t)sim_range(s, 4, 6)
+                                     : (uint32_t)sim_range(s, 2, SIM_HOSTS_MAX + 1);
+    k->founders = (uint32_t)sim_range(s, 1, 1U << k->hosts);
+    if (sim_chance(s, 500000)) { /* three are a good beginning */
+        k->founders |= (uint32_t)sim_range(s, 1, 1U << k->hosts);
+    }
+    s->final_steps = 2;
+}
+
+static void add_founder(struct sim *s, raft_id id)
+{
+    uint32_t at = s->config.founders_count++;
+
+    s->config.founders[at].id = id;
+    (void)snprintf(s->config.founders[at].address, sizeof s->config.founders[at].address,
+                   "10.0.0.%u:7400", id);
+}
+
 static void setup_hosts(struct sim *s)
 {
-    bool bootstraps = s->knobs.hosts == 1 && sim_chance(s, 500000);
+    bool alone = (s->knobs.founders & (s->knobs.founders - 1)) == 0;
+    bool bootstraps = alone && sim_chance(s, 500000);
 
-    s->config.founders_count = s->knobs.hosts;
     for (uint32_t i = 0; i < s->knobs.hosts; i++) {
         struct sim_host *h = &s->hosts[i];
 
+        bool founds = s->knobs.founders & (1U << i);
+
         h->id = i + 1;
-        h->store.bytes[0] = (uint8_t)h->id;
-        h->store.bytes[15] = 0x5a;
+        h->store = disk_new(h);
         h->rate = clock_rate(s);
         h->offset = sim_range(s, 0, 4) ? sim_range(s, 0, 4000000000U) : 0;
-        h->founder_listed = !bootstraps;
-        s->config.founders[i].id = h->id;
-        (void)snprintf(s->config.founders[i].address, sizeof s->config.founders[i].address,
-                       "10.0.0.%u:7400", h->id);
+        h->founder_listed = founds && !bootstraps;
+        h->bootstraps = founds && bootstraps;
+        if (founds) {
+            add_founder(s, h->id);
+        }
         sim_push(s, SIM_EV_RESTART, 1 + sim_range(s, 0, sim_timeouts(s, 1)), (uint8_t)i);
     }
 }
@@ -175,17 +207,23 @@ static void setup_hosts(struct sim *s)
 static void setup(struct sim *s)
 {
     setup_knobs(s);
+    setup_founders(s);
     setup_hosts(s);
-    s->votes = mem_zalloc((size_t)s->knobs.hosts * SIM_TERMS_MAX * sizeof *s->votes);
     for (uint32_t i = 0; i < s->knobs.clients; i++) {
         sim_push(s, SIM_EV_CLIENT, sim_range(s, 0, s->knobs.think_max), 0)->number = i;
     }
     sim_push(s, SIM_EV_LINKS, 1000, 0);
+    if (s->knobs.churn) {
+        sim_push(s, SIM_EV_OPERATOR, sim_timeouts(s, 3), 0);
+        sim_push(s, SIM_EV_SIDECAR, sim_timeouts(s, 2), 0);
+    }
     sim_push(s, SIM_EV_NEMESIS, s->knobs.faults_early ? 1000 : sim_timeouts(s, 4), 0);
     sim_trace(s, NULL,
-              "%u nodes, T %u ms, clocks %s, faults %x, loss %u dup %u hold %u, delay %llu "
+              "%u nodes, founders %x, T %u ms, clocks %s, %s, faults %x, loss %u dup %u hold %u, "
+              "delay %llu "
               "to %llu us",
-              s->knobs.hosts, s->knobs.timeout_ms, s->knobs.bounded_clocks ? "bounded" : "wild",
+              s->knobs.hosts, s->knobs.founders, s->knobs.timeout_ms,
+              s->knobs.bounded_clocks ? "bounded" : "wild", s->knobs.churn ? "churn" : "no churn",
               s->knobs.faults, s->knobs.loss, s->knobs.dup, s->knobs.hold,
               (unsigned long long)s->knobs.delay_min, (unsigned long long)s->knobs.delay_max);
 }
@@ -198,12 +236,16 @@ static void look_after(struct sim *s)
     for (uint32_t i = 0; i < s->knobs.hosts; i++) {
         struct sim_host *h = &s->hosts[i];
 
-        if (host_is_up(h) && h->paused_until <= s->now && !h->founder_listed) {
+        if (host_is_up(h) && h->paused_until <= s->now && h->bootstraps) {
             (void)client_bootstrap(s, h);
         }
-        if (s->recovering && host_is_up(h) && !h->recovered && !h->probing) {
+        bool member = members_now(s) && members_has(members_now(s), h);
+        if (s->recovering && host_is_up(h) && member && !h->recovered && !h->probing) {
             client_probe(s, h);
         }
+    }
+    if (s->recovering && s->knobs.churn) {
+        operator_recover(s);
     }
     sim_push(s, SIM_EV_LINKS, s->now + sim_timeouts(s, 0.25), 0);
 }
@@ -213,7 +255,8 @@ static void host_dispatch(struct sim *s, struct sim_event *e)
 {
     struct sim_host *h = &s->hosts[e->host];
 
-    if (!host_is_up(h) || (e->life != 0 && e->life != h->life)) {
+    if (!host_is_up(h) || (e->life != 0 && e->life != h->life) ||
+        (e->store && e->store != h->store)) {
         sim_event_done(e);
         return;
     }
@@ -231,6 +274,33 @@ static void host_dispatch(struct sim *s, struct sim_event *e)
         host_event(s, e);
     }
     sim_event_done(e);
+}
+
+static void sidecar(struct sim *s)
+{
+    struct sim_host *h = &s->hosts[sim_range(s, 0, s->knobs.hosts)];
+
+    if (host_is_up(h) && h->paused_until <= s->now) {
+        claims_ask(s, h);
+    }
+    sim_push(s, SIM_EV_SIDECAR, s->now + sim_range(s, 100, s->knobs.sidecar_every * 2), 0);
+}
+
+static void dispatch_churn(struct sim *s, struct sim_event *e)
+{
+    if (e->type == SIM_EV_SIDECAR) {
+        sidecar(s);
+    } else if (s->recovering) {
+        return;
+    } else if (e->type == SIM_EV_AIM) {
+        nemesis_aim(s, &s->hosts[e->host]);
+    } else {
+        operator_act(s);
+        if (sim_chance(s, 150000)) {
+            operator_act(s);
+        }
+        sim_push(s, SIM_EV_OPERATOR, s->now + sim_range(s, 1000, s->knobs.operator_every * 2), 0);
+    }
 }
 
 static void dispatch(struct sim *s, struct sim_event *e)
@@ -270,10 +340,17 @@ static void dispatch(struct sim *s, struct sim_event *e)
     case SIM_EV_CALM:
         s->burst = false;
         return;
+    case SIM_EV_OPERATOR:
+    case SIM_EV_SIDECAR:
+    case SIM_EV_AIM:
+        dispatch_churn(s, e);
+        return;
     case SIM_EV_WAKE:
     case SIM_EV_MESSAGE:
     case SIM_EV_HELLO:
     case SIM_EV_LINK_DOWN:
+    case SIM_EV_REFUSAL:
+    case SIM_EV_FAILED:
     case SIM_EV_WRITTEN:
     case SIM_EV_PERSISTED:
     case SIM_EV_STALL:
@@ -299,7 +376,7 @@ static bool run_until(struct sim *s, sim_us until, bool may_end)
         s->stats.events++;
         dispatch(s, &e);
         if (may_end && s->now >= next_look) {
-            if (check_converged(s, false)) {
+            if (recovery_is_done(s, false)) {
                 return true;
             }
             next_look = s->now + sim_timeouts(s, 0.1);
@@ -316,7 +393,7 @@ static void finish(struct sim *s)
         if (s->hosts[i].node) {
             node_free(s->hosts[i].node);
         }
-        vdisk_done(&s->hosts[i].disk);
+        disks_done(&s->hosts[i]);
     }
     while (heap_pop(&s->heap, &e)) {
         sim_event_done(&e);
@@ -327,7 +404,6 @@ static void finish(struct sim *s)
     mem_free(s->slots);
     mem_free(s->heap.events);
     mem_free(s->ops);
-    mem_free(s->votes);
     model_done(s);
 }
 
@@ -341,6 +417,10 @@ static void add_stats(struct sim_stats *to, const struct sim_stats *from)
     to->entries += from->entries;
     to->ops_done += from->ops_done;
     to->reads_done += from->reads_done;
+    to->changes += from->changes;
+    to->handovers += from->handovers;
+    to->claims += from->claims;
+    to->wipes += from->wipes;
 }
 
 void sim_run(uint64_t seed, bool verbose, struct sim_stats *total)
@@ -359,8 +439,9 @@ void sim_run(uint64_t seed, bool verbose, struct sim_stats *total)
     nemesis_stop(s);
     /* 20 election timeouts by the slowest clock, once those who are down are back. */
     sim_us grace = sim_timeouts(s, 3.0 + 40.0 / (s->knobs.bounded_clocks ? 0.9 : 0.5));
+    grace += s->knobs.churn ? sim_timeouts(s, 40) : 0; /* the last changes, one after the other */
     if (!run_until(s, s->now + grace, true)) {
-        (void)check_converged(s, true);
+        (void)recovery_is_done(s, true);
     }
     sim_trace(s, NULL, "all nodes agree at index %llu", (unsigned long long)s->commits_count);
     add_stats(total, &s->stats);

@@ -21,6 +21,7 @@ enum {
     SIM_CLIENTS_MAX = 8,
     SIM_OPEN_MAX = 64,
     SIM_TERMS_MAX = 4096, /* a run that gets this far campaigns without bounds */
+    SIM_STORES_MAX = 6,   /* data directories one host has had */
 };
 #define SIM_NEVER UINT64_MAX
 
@@ -33,6 +34,8 @@ enum sim_event_type {
     SIM_EV_MESSAGE,   /* arrives at `host` from `peer` */
     SIM_EV_HELLO,     /* a changed hello arrives */
     SIM_EV_LINK_DOWN, /* `host` learns that its link to `peer` is gone */
+    SIM_EV_REFUSAL,   /* `host` hears that `peer` refuses its hello, or the other way round */
+    SIM_EV_FAILED,    /* `host` did not reach `peer`; `number` is the error */
     SIM_EV_WRITTEN,   /* the save in flight reached the disk */
     SIM_EV_PERSISTED, /* and the host hears of it */
     SIM_EV_STALL,     /* the save in flight takes too long */
@@ -41,9 +44,12 @@ enum sim_event_type {
     SIM_EV_CANCEL, /* the client of operation `number` goes away */
     SIM_EV_LINKS,  /* look after the links */
     SIM_EV_NEMESIS,
-    SIM_EV_STRIKE, /* `host` is killed, and is back soon */
-    SIM_EV_HEAL,   /* a partition ends */
-    SIM_EV_CALM,   /* a burst of loss or delay ends */
+    SIM_EV_STRIKE,   /* `host` is killed, and is back soon */
+    SIM_EV_HEAL,     /* a partition ends */
+    SIM_EV_CALM,     /* a burst of loss or delay ends */
+    SIM_EV_OPERATOR, /* asks for a change of the membership or of the leader */
+    SIM_EV_SIDECAR,  /* asks `host` whether it leads */
+    SIM_EV_AIM,      /* something happens to who is concerned by a change: `host` */
 };
 
 struct sim_event {
@@ -53,9 +59,11 @@ struct sim_event {
     uint8_t host, peer;
     uint64_t life; /* of the host, where the event belongs to one life; 0: any */
     uint64_t number;
+    const struct sim_store *store; /* of the host, where the event belongs to one; NULL: any */
     union {
         struct peer_msg *msg;
         struct peer_hello *hello;
+        struct peer_refusal *refusal;
     };
 };
 
@@ -77,13 +85,40 @@ enum sim_crash { /* at which effect boundary the next crash comes */
                                           */
 };
 
+struct sim_store { /* a data directory */
+    struct uuid id;
+    struct vdisk disk;
+    uint64_t incarnation; /* counts the starts of a process on it */
+    raft_id *votes;       /* by term: whom it voted for, as far as that left the host */
+    bool gone;            /* it never comes back */
+};
+
+/* A membership, as the model keeps it: by host. */
+struct sim_members {
+    raft_index index; /* 0: none */
+    raft_term term;
+    uint32_t voters;
+    struct {
+        enum raft_role role; /* 0: no member */
+        bool auto_promote;
+        raft_index session;
+        const struct sim_store *store;
+    } of[SIM_HOSTS_MAX];
+    sim_us over_at; /* when a later one was committed; SIM_NEVER: not yet */
+};
+
 struct sim_host {
     raft_id id;        /* index + 1 */
     uint64_t life;     /* counts starts, from 1 */
+    uint64_t process;  /* as its hello says */
     struct node *node; /* NULL: down */
-    struct vdisk disk;
-    struct uuid store;
+    struct sim_store stores[SIM_STORES_MAX];
+    uint32_t stores_count;
+    struct sim_store *store; /* the one in use */
     bool founder_listed;
+    bool bootstraps;
+    bool retiring;
+    mono_ms retire_deadline; /* its clock */
 
     double rate;     /* of its clock; 1 is true */
     uint64_t offset; /* its clock in us at true time `clock_base` */
@@ -107,7 +142,10 @@ struct sim_host {
     raft_index applied;
     raft_index taken_last; /* last entry of the last save taken while leading in taken_term */
     raft_term taken_term;
-    sim_us claim_until; /* true time; over all lives */
+    struct sim_members force; /* its membership in force */
+    sim_us claim_until;       /* of claims that were told; true time, over all lives */
+    bool knew_removed;
+    sim_us spoke_at; /* when it sent something last */
     uint64_t hello_version;
     bool probing;   /* a write of the recovery is open */
     bool recovered; /* a write through this host succeeded after the faults */
@@ -123,7 +161,15 @@ struct sim_link { /* from -> to, dialled by `from` */
 
 /* ---- Clients and the model ---- */
 
-enum sim_op_kind { SIM_OP_GET, SIM_OP_PUT, SIM_OP_CAS, SIM_OP_DEL, SIM_OP_FENCED, SIM_OP_BOOT };
+enum sim_op_kind {
+    SIM_OP_GET,
+    SIM_OP_PUT,
+    SIM_OP_CAS,
+    SIM_OP_DEL,
+    SIM_OP_FENCED,
+    SIM_OP_BOOT,
+    SIM_OP_CHANGE
+};
 enum sim_op_state {
     SIM_OP_OPEN,
     SIM_OP_DONE,    /* answered with its result */
@@ -131,11 +177,18 @@ enum sim_op_state {
     SIM_OP_UNKNOWN, /* answered so, cancelled, or its host crashed */
 };
 
+enum sim_by {                    /* who asks, when it is not one of the clients */
+              SIM_BY_PROBE = -1, /* of the recovery */
+              SIM_BY_OPERATOR = -2,
+              SIM_BY_FINAL = -3,  /* one of the last changes, which have to succeed */
+              SIM_BY_REPAIR = -4, /* a member without its data is removed */
+};
+
 struct sim_op {
     enum sim_op_kind kind;
     enum sim_op_state state;
     uint8_t host, key;
-    int8_t client; /* -1: nobody waits */
+    int8_t client; /* number, or enum sim_by */
     bool answered; /* or cancelled: no (other) answer may come */
     uint64_t life;
     mono_ms deadline; /* the host's clock */
@@ -146,6 +199,17 @@ struct sim_op {
     raft_index applied_at; /* 0: not */
     int code;
     uint64_t revision;
+    uint32_t change; /* number of it, of SIM_OP_CHANGE */
+};
+
+struct sim_change { /* a request of the operator */
+    struct peer_change want;
+    uint64_t op;
+    sim_us asked_at;
+    uint32_t committed_before; /* memberships */
+    sim_us over_at;            /* answered; SIM_NEVER: not yet */
+    bool may_act;   /* its outcome is open, or it was done: not refused in so many words */
+    raft_index did; /* the only one that explains the membership entry at this index; 0: none */
 };
 
 struct sim_version { /* of one key */
@@ -184,6 +248,10 @@ struct sim_slot { /* all entries ever saved at one index */
 
 struct sim_knobs {
     uint32_t hosts;
+    uint32_t founders; /* of them, a mask */
+    bool churn;        /* an operator changes the membership and the leader */
+    sim_us operator_every;
+    sim_us sidecar_every;
     uint32_t timeout_ms;      /* T */
     bool bounded_clocks;      /* within 0.9..1.1: lease and read checks hold */
     bool notice;              /* links notice partitions, as TCP does in the end */
@@ -203,6 +271,7 @@ struct sim_knobs {
 
 struct sim_stats {
     uint64_t events, turns, messages, crashes, elections, entries, ops_done, reads_done;
+    uint64_t changes, handovers, claims, wipes, refusals;
 };
 
 struct sim {
@@ -240,7 +309,18 @@ struct sim {
     struct sim_slot *slots; /* [index] */
     uint64_t slots_count;
     raft_id leader_of[SIM_TERMS_MAX];
-    raft_id *votes; /* [host * SIM_TERMS_MAX + term] */
+    bool handed_over[SIM_TERMS_MAX]; /* a TimeoutNow of this term left */
+
+    /* operator.c, members.c, claims.c */
+    struct sim_members *committed; /* memberships, in order */
+    uint32_t committed_count, committed_capacity;
+    struct sim_members *proposed; /* all that ever stood in a log */
+    uint32_t proposed_count, proposed_capacity;
+    struct sim_change *changes;
+    uint32_t changes_count, changes_capacity;
+    raft_term fence_told; /* the highest in a claim */
+    uint32_t final_steps; /* changes that are left to prove that the cluster works */
+    bool final_open;      /* one of them is under way */
 };
 
 /* ---- sim.c: the world ---- */
@@ -285,6 +365,8 @@ void host_written(struct sim *s, struct sim_host *h);
 /* ---- network.c ---- */
 
 void network_send(struct sim *s, struct sim_host *h, raft_id to, const struct peer_msg *msg);
+/* Close the links of a host to those it does not want one to. */
+void network_targets_changed(struct sim *s, struct sim_host *h);
 void network_hello_changed(struct sim *s, struct sim_host *h);
 void network_hello_arrives(struct sim *s, struct sim_event *e);
 void network_host_down(struct sim *s, const struct sim_host *h);
@@ -300,6 +382,65 @@ void nemesis_setup(struct sim *s);
 void nemesis_act(struct sim *s);
 void nemesis_strike(struct sim *s, struct sim_host *h);
 void nemesis_stop(struct sim *s);
+void nemesis_aim(struct sim *s, struct sim_host *h);
+/* Does this seed hit those whom a change concerns? */
+bool nemesis_aims(const struct sim *s);
+/* `h` is told to stand for election. */
+void nemesis_told_to_stand(struct sim *s, struct sim_host *h);
+
+/* ---- disks.c: data directories that come and go ---- */
+
+struct sim_store *disk_new(struct sim_host *h);
+/* Could the cluster live on without what this host stores, whatever is under way? */
+bool disk_can_go(struct sim *s, const struct sim_host *h);
+/* The host comes back with an empty directory; `keep`: the old one may come back, too. */
+void disk_wipe(struct sim *s, struct sim_host *h, bool keep);
+/* The host comes back with another directory that it had before; false: there is none. */
+bool disk_swap(struct sim *s, struct sim_host *h);
+void disk_use(struct sim *s, struct sim_host *h, struct sim_store *store);
+void disks_done(struct sim_host *h);
+
+/* ---- members.c: who belongs to the cluster ---- */
+
+void members_read(struct sim *s, const struct raft_membership *m, struct sim_members *out);
+/* The newest committed one, NULL before there is any. */
+const struct sim_members *members_now(const struct sim *s);
+/* An entry that no log held before is about to be saved with others by h. */
+void members_proposed(struct sim *s, struct sim_host *h, const struct raft_entry *e,
+                      const struct raft_save *save);
+void members_committed(struct sim *s, const struct sim_host *h, const struct raft_entry *e);
+/* On how many voters' disks is this entry? One of them lends it. */
+uint32_t members_durable(const struct sim_members *m, raft_index index, raft_term term,
+                         const struct raft_entry **out);
+uint32_t members_votes(const struct sim_members *m, raft_term term, raft_id candidate);
+/* Is this the host a membership means, with the data it means? */
+bool members_has(const struct sim_members *m, const struct sim_host *h);
+
+/* ---- operator.c, outcome.c: changes, and whether what is said of them is true ---- */
+
+void operator_act(struct sim *s);
+void operator_recover(struct sim *s);
+/* A new operation for a change; its number. Then ask. */
+uint64_t client_change(struct sim *s, struct sim_host *h, int client);
+void client_change_start(struct sim *s, struct sim_host *h, uint64_t op,
+                         const struct peer_change *want, uint64_t patience_ms);
+/* Requests that may still make the number of voters smaller. */
+uint32_t operator_shrinks(const struct sim *s);
+void outcome_committed(struct sim *s, const struct sim_host *h, const struct sim_members *before,
+                       const struct sim_members *after);
+void outcome_answer(struct sim *s, struct sim_host *h, const struct sim_op *op,
+                    const struct node_answer *a);
+
+/* ---- claims.c: leases, and what sidecars were told ---- */
+
+void claims_check(struct sim *s, struct sim_host *h, const struct raft_view *v);
+void claims_ask(struct sim *s, struct sim_host *h);
+void claims_sent(struct sim *s, struct sim_host *h, const struct raft_msg *m);
+
+/* ---- recovery.c ---- */
+
+bool recovery_agreed(struct sim *s, bool complain);
+bool recovery_is_done(struct sim *s, bool complain);
 
 /* ---- client.c ---- */
 
@@ -328,6 +469,5 @@ void check_send(struct sim *s, struct sim_host *h, const struct node_send *send)
 void check_save_taken(struct sim *s, struct sim_host *h, const struct raft_save *save);
 /* Around a write of the disk. */
 void check_before_write(struct sim *s, struct sim_host *h, const struct raft_save *save);
-bool check_converged(struct sim *s, bool complain);
 
 #endif

@@ -82,6 +82,16 @@ static void op_bootstrap(void *server, struct admin_call *call, uint32_t timeout
     finish(server, a);
 }
 
+static void op_change(void *server, struct admin_call *call, const struct peer_change *change,
+                      uint32_t timeout_ms)
+{
+    struct asked *a = note(server, call, "change");
+
+    a->change = *change;
+    a->timeout_ms = timeout_ms;
+    finish(server, a);
+}
+
 static void op_write(void *server, struct admin_call *call, struct blob *txn, bool deletes,
                      uint32_t timeout_ms)
 {
@@ -154,6 +164,7 @@ int fixture_setup(void **state)
                                  .is_leader = op_is_leader,
                                  .watch = op_watch,
                                  .bootstrap = op_bootstrap,
+                                 .change = op_change,
                                  .write = op_write,
                                  .get = op_get,
                                  .list = op_list,

@@ -16,6 +16,7 @@ struct asked { /* what the server was asked, in order */
     uint64_t limit;
     uint32_t timeout_ms;
     char text[64];
+    struct peer_change change;
 };
 
 struct fixture {

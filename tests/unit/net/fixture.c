@@ -87,12 +87,21 @@ void world_turn(struct world *w)
 
 /* ---- What a node does with what it hears ---- */
 
-static int member_check(void *arg, const struct peer_hello *hello, char why[PEER_WHY_SIZE])
+static int member_check(void *arg, const struct peer_hello *hello, struct peer_refusal *refusal)
 {
     const struct member *m = arg;
 
+    assert_int_equal(refusal->code, 0);
+    assert_int_equal(refusal->why[0], 0);
+    if (m->removed == hello->id) {
+        (void)snprintf(refusal->why, sizeof refusal->why, "node %u was removed", hello->id);
+        refusal->cluster = m->hello.cluster;
+        refusal->index = 7;
+        return -RD_EREMOVED;
+    }
     if (m->refuses == hello->id || m->refuses == UINT32_MAX) {
-        (void)snprintf(why, PEER_WHY_SIZE, "node %u is not liked by node %u", hello->id, m->id);
+        (void)snprintf(refusal->why, sizeof refusal->why, "node %u is not liked by node %u",
+                       hello->id, m->id);
         return -RD_EWRONG_CLUSTER;
     }
     return 0;
@@ -150,6 +159,15 @@ static void member_link_down(void *arg, raft_id peer)
     m->downs[peer]++;
 }
 
+static void member_failed(void *arg, raft_id peer, int code, const char *why)
+{
+    struct member *m = arg;
+
+    m->fails[peer < 8 ? peer : 0]++;
+    m->fail_code = code;
+    (void)snprintf(m->fail_why, sizeof m->fail_why, "%s", why);
+}
+
 void hello_make(raft_id id, uint64_t incarnation, struct peer_hello *out)
 {
     memset(out, 0, sizeof *out);
@@ -157,6 +175,7 @@ void hello_make(raft_id id, uint64_t incarnation, struct peer_hello *out)
     memset(out->store.bytes, (int)id, sizeof out->store.bytes);
     out->id = id;
     out->incarnation = incarnation;
+    out->process = ((uint64_t)id << 32) + incarnation;
     out->protocol_min = PEER_PROTOCOL_MIN;
     out->protocol_max = PEER_PROTOCOL_MAX;
     (void)snprintf(out->name, sizeof out->name, "n%u", id);
@@ -172,6 +191,7 @@ struct member *world_open_silent(struct world *w, raft_id id)
                                 .hello = member_hello,
                                 .message = member_message,
                                 .link_down = member_link_down,
+                                .failed = member_failed,
                                 .refused = member_refused};
     struct net_config config = {
         .listen = {.host = "127.0.0.1", .port = m->port},
@@ -371,9 +391,15 @@ void raw_send_msg(int fd, const struct peer_msg *msg)
 void raw_send_hello(int fd, raft_id id, uint64_t incarnation)
 {
     struct peer_hello hello;
-    struct peer_msg msg = {.type = PEER_HELLO, .hello = &hello};
 
     hello_make(id, incarnation, &hello);
+    raw_send_this_hello(fd, &hello);
+}
+
+void raw_send_this_hello(int fd, struct peer_hello *hello)
+{
+    struct peer_msg msg = {.type = PEER_HELLO, .hello = hello};
+
     raw_send_msg(fd, &msg);
 }
 
@@ -413,6 +439,54 @@ void raw_until_closed(struct world *w, int fd, uint32_t ms)
     ssize_t n;
 
     until_ms(w, ms, (n = recv(fd, waste, sizeof waste, 0)) == 0 || (n < 0 && errno == ECONNRESET));
+}
+
+/* ---- A stage ---- */
+
+void stage_open(struct stage *s)
+{
+    world_init(&s->w);
+    s->m = world_open(&s->w, 1);
+    s->listener = raw_listen(&s->port);
+    world_target_port(&s->w, 1, 2, s->port);
+}
+
+void stage_done(struct stage *s)
+{
+    if (s->listener >= 0) {
+        assert_int_equal(close(s->listener), 0);
+    }
+    world_done(&s->w);
+}
+
+struct link *stage_link(struct stage *s)
+{
+    return net_link(s->m->net, 2);
+}
+
+bool trouble_has(struct stage *s, const char *text)
+{
+    return strstr(net_trouble(s->m->net, 2), text) != NULL;
+}
+
+int stage_accept(struct stage *s)
+{
+    int fd = raw_accept(&s->w, s->listener);
+    struct peer_msg msg = raw_receive(&s->w, fd);
+
+    assert_int_equal(msg.type, PEER_HELLO);
+    assert_int_equal(msg.hello->id, 1);
+    peer_msg_done(&msg);
+    return fd;
+}
+
+int stage_up(struct stage *s, uint64_t incarnation)
+{
+    int fd = stage_accept(s);
+
+    raw_send_hello(fd, 2, incarnation);
+    until(&s->w, world_is_up(&s->w, 1, 2));
+    return fd;
 }
 
 /* ---- The log, caught ---- */

@@ -27,12 +27,16 @@ struct member {
     uint16_t port;
     struct peer_hello hello;
     raft_id refuses;           /* whose hello does not pass; UINT32_MAX: anybody's */
+    raft_id removed;           /* whose hello does not pass, since it was removed at index 7 */
     raft_id familiar, strange; /* what this id is to it: else a member; strange: from this id on */
     uint32_t hellos_count;
     struct peer_hello last_hello;
     uint32_t downs[8];    /* link_down() per peer id */
     uint32_t refusals[8]; /* refused() per peer id */
     struct peer_refusal last_refusal;
+    uint32_t fails[8]; /* failed() per peer id */
+    int fail_code;     /* of the last one */
+    char fail_why[NET_WHY_SIZE];
     uint32_t seen_count;
     struct seen seen[FIXTURE_MESSAGES_MAX];
 };
@@ -84,7 +88,7 @@ void world_link(struct world *w, raft_id a, raft_id b);
 bool world_is_up(const struct world *w, raft_id from, raft_id to);
 struct net_stats world_stats(const struct world *w, raft_id id);
 
-/* A hello that decodes. */
+/* A hello that decodes. Another incarnation is another process. */
 void hello_make(raft_id id, uint64_t incarnation, struct peer_hello *out);
 
 /* Send a heartbeat; an append with entries of `size` bytes each (filled from seq). */
@@ -108,10 +112,29 @@ int raw_accept(struct world *w, int listener);
 void raw_send(int fd, const void *data, size_t size);
 void raw_send_msg(int fd, const struct peer_msg *msg);
 void raw_send_hello(int fd, raft_id id, uint64_t incarnation);
+void raw_send_this_hello(int fd, struct peer_hello *hello);
 /* Turns the loop until a frame is here; peer_msg_done() it. Fails at the end of the stream. */
 struct peer_msg raw_receive(struct world *w, int fd);
 /* Turns the loop until the other side has closed or reset. What comes before is thrown away. */
 void raw_until_closed(struct world *w, int fd, uint32_t ms);
+
+/* ---- A stage: node 1 dials a raw listener in place of node 2 ---- */
+
+struct stage {
+    struct world w;
+    struct member *m;
+    int listener;
+    uint16_t port;
+};
+
+void stage_open(struct stage *s);
+void stage_done(struct stage *s);
+struct link *stage_link(struct stage *s);
+/* Accept, hear its hello. */
+int stage_accept(struct stage *s);
+/* Accept, hear its hello, answer as node 2. */
+int stage_up(struct stage *s, uint64_t incarnation);
+bool trouble_has(struct stage *s, const char *text);
 
 /* ---- The log, caught ---- */
 

@@ -28,6 +28,10 @@ static void hello_is_answered_and_messages_arrive(void **state)
     struct peer_msg msg = heartbeat(2, 1, 9);
     struct peer_msg reply = {.type = PEER_FORWARD_REPLY,
                              .forward_reply = {.incarnation = 1, .seq = 5}};
+    struct peer_change c = {.seq = 1, .kind = PEER_CHANGE_REMOVE, .id = 3};
+    struct peer_change_reply r = {.seq = 1, .step = PEER_CHANGE_DONE};
+    struct peer_msg change = {.type = PEER_CHANGE, .change = &c};
+    struct peer_msg change_reply = {.type = PEER_CHANGE_REPLY, .change_reply = &r};
 
     (void)state;
     world_init(&w);
@@ -38,10 +42,14 @@ static void hello_is_answered_and_messages_arrive(void **state)
     assert_int_equal(world_stats(&w, 1).inbound, 1);
     raw_send_msg(fd, &msg);
     raw_send_msg(fd, &reply);
-    until(&w, m->seen_count == 2);
+    raw_send_msg(fd, &change);
+    raw_send_msg(fd, &change_reply);
+    until(&w, m->seen_count == 4);
     assert_int_equal(m->seen[0].from, 2);
     assert_int_equal(m->seen[0].seq, 9);
     assert_int_equal(m->seen[1].type, PEER_FORWARD_REPLY);
+    assert_int_equal(m->seen[2].type, PEER_CHANGE);
+    assert_int_equal(m->seen[3].type, PEER_CHANGE_REPLY);
     assert_int_equal(close(fd), 0);
     until(&w, world_stats(&w, 1).inbound == 0);
     world_done(&w);

@@ -81,6 +81,10 @@ static void lanes(void **state)
     assert_int_equal(queue_lane_of(&msg), QUEUE_URGENT);
     msg.type = PEER_PROGRESS;
     assert_int_equal(queue_lane_of(&msg), QUEUE_URGENT);
+    msg.type = PEER_CHANGE;
+    assert_int_equal(queue_lane_of(&msg), QUEUE_URGENT);
+    msg.type = PEER_CHANGE_REPLY;
+    assert_int_equal(queue_lane_of(&msg), QUEUE_URGENT);
 }
 
 static void empty_has_nothing_to_write(void **state)

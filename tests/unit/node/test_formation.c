@@ -47,10 +47,7 @@ static void lists_must_be_the_same(void **state)
     rig_init(&g, 3, 3);
     struct node_config other = rig_config(3, 3);
     memcpy(other.founders[1].address, "elsewhere:1", sizeof "elsewhere:1");
-    struct uuid fresh = {.bytes = {1}};
-    node_free(g.nodes[3]);
-    g.nodes[3] = node_new(&other, NULL, NULL);
-    node_start(g.nodes[3], g.now, &fresh);
+    rig_replace(&g, 3, &other);
     rig_run(&g, 3000);
     node_public_get(g.nodes[1], g.now, &p);
     assert_int_equal(p.state, NODE_FORMING);
@@ -63,7 +60,7 @@ static void a_lost_founder_is_not_forked_away(void **state)
     (void)state;
     struct rig g;
     struct node_public p;
-    char why[PEER_WHY_SIZE];
+    struct peer_refusal why;
     struct peer_hello hello;
 
     rig_init(&g, 3, 3);
@@ -71,15 +68,12 @@ static void a_lost_founder_is_not_forked_away(void **state)
     /* Node 1 comes back with an empty disk: a new store id. */
     struct node_config c = rig_config(1, 3);
     c.raft.store.bytes[15] = 99;
-    struct uuid fresh = {.bytes = {2}};
-    node_free(g.nodes[1]);
-    g.nodes[1] = node_new(&c, NULL, NULL);
-    node_start(g.nodes[1], g.now, &fresh);
+    rig_replace(&g, 1, &c);
     node_hello_get(g.nodes[1], &hello);
-    assert_int_equal(node_hello_check(g.nodes[2], &hello, why), -RD_EINVALID);
-    assert_non_null(strstr(why, "data directory was replaced"));
+    assert_int_equal(node_hello_check(g.nodes[2], &hello, &why), -RD_EINVALID);
+    assert_non_null(strstr(why.why, "data directory was replaced"));
     node_hello_get(g.nodes[2], &hello);
-    assert_int_equal(node_hello_check(g.nodes[1], &hello, why), -RD_EINVALID);
+    assert_int_equal(node_hello_check(g.nodes[1], &hello, &why), -RD_EINVALID);
     rig_run(&g, 5000);
     node_public_get(g.nodes[1], g.now, &p);
     assert_int_equal(p.state, NODE_FORMING); /* it founds nothing, it joins nothing */

@@ -12,6 +12,14 @@ static const char *reason(const struct rig *g, raft_id id)
     return p.reason;
 }
 
+static void refuse(struct rig *g, raft_id id, raft_id by, int code, const char *why)
+{
+    struct peer_refusal refusal = {.code = code};
+
+    (void)snprintf(refusal.why, sizeof refusal.why, "%s", why);
+    node_refused(g->nodes[id], by, &refusal);
+}
+
 static void a_forming_node_says_who_refuses_it(void **state)
 {
     (void)state;
@@ -20,13 +28,13 @@ static void a_forming_node_says_who_refuses_it(void **state)
 
     rig_init(&g, 3, 3);
     assert_string_equal(reason(&g, 3), "forming: node 1 at h1:7400 does not answer yet");
-    node_refused(g.nodes[3], 1, -RD_EINVALID, "node 3 is bound to store x: remove it");
+    refuse(&g, 3, 1, -RD_EINVALID, "node 3 is bound to store x: remove it");
     assert_string_equal(reason(&g, 3), "forming: node 1 at h1:7400 refused this node: node 3 is "
                                        "bound to store x: remove it");
-    node_refused(g.nodes[3], 2, -RD_EREMOVED, "");
-    node_refused(g.nodes[3], 1, -RD_EINVALID, "the same in other words"); /* one text stays */
+    refuse(&g, 3, 2, -RD_EREMOVED, "");
+    refuse(&g, 3, 1, -RD_EINVALID, "the same in other words"); /* one text stays */
     assert_non_null(strstr(reason(&g, 3), "node 3 is bound to store x: remove it"));
-    node_refused(g.nodes[3], 1, -RD_EWRONG_CLUSTER, "another reason");
+    refuse(&g, 3, 1, -RD_EWRONG_CLUSTER, "another reason");
     assert_string_equal(reason(&g, 3),
                         "forming: node 1 at h1:7400 refused this node: another reason");
     node_hello_get(g.nodes[1], &hello);
@@ -48,7 +56,7 @@ static void other_nodes_outside_say_it_too(void **state)
 
     rig_init(&g, 3, 0);
     assert_string_equal(reason(&g, 1), "in no cluster: bootstrap it, or add it from a member");
-    node_refused(g.nodes[1], 7, -RD_EWRONG_CLUSTER, "cluster.name is 'a' here, 'b' there");
+    refuse(&g, 1, 7, -RD_EWRONG_CLUSTER, "cluster.name is 'a' here, 'b' there");
     assert_string_equal(reason(&g, 1), "in no cluster: node 7 refused this node: cluster.name is "
                                        "'a' here, 'b' there");
     /* A cluster that counts this node among its members, but not the one that speaks. */
@@ -63,7 +71,7 @@ static void other_nodes_outside_say_it_too(void **state)
     (void)node_end(g.nodes[3]);
     node_out_clear(g.nodes[3]);
     assert_string_equal(reason(&g, 3), "joining: waiting for the leader's log");
-    node_refused(g.nodes[3], 2, -RD_EINVALID, "no");
+    refuse(&g, 3, 2, -RD_EINVALID, "no");
     assert_string_equal(reason(&g, 3), "joining: node 2 at h2:7400 refused this node: no");
     rig_done(&g);
 }
@@ -76,11 +84,11 @@ static void a_member_without_a_leader_says_it(void **state)
     rig_init(&g, 3, 3);
     raft_id leader = rig_leader(&g);
     raft_id follower = leader % 3 + 1;
-    node_refused(g.nodes[follower], leader, -RD_EREMOVED, "node was removed at index 9");
+    refuse(&g, follower, leader, -RD_EREMOVED, "node was removed at index 9");
     assert_string_equal(reason(&g, follower), ""); /* it hears the leader: all is well */
     rig_cut(&g, follower, true);
     rig_run(&g, 2000);
-    node_refused(g.nodes[follower], leader, -RD_EREMOVED, "node was removed at index 9");
+    refuse(&g, follower, leader, -RD_EREMOVED, "node was removed at index 9");
     assert_non_null(strstr(reason(&g, follower), "electing: no leader heard for "));
     assert_non_null(
         strstr(reason(&g, follower), " refused this node: node was removed at index 9"));
@@ -98,10 +106,10 @@ static void the_longest_words_fit_and_there_is_an_end_of_them(void **state)
     why[sizeof why - 1] = 0;
     rig_init(&g, 1, 0);
     for (raft_id id = 1001; id <= 1040; id++) {
-        node_refused(g.nodes[1], id, -RD_EINVALID, why);
+        refuse(&g, 1, id, -RD_EINVALID, why);
     }
     assert_non_null(strstr(reason(&g, 1), "node 1001 refused"));
-    node_refused(g.nodes[1], 1041, -RD_EINVALID, why); /* the oldest makes room */
+    refuse(&g, 1, 1041, -RD_EINVALID, why); /* the oldest makes room */
     assert_non_null(strstr(reason(&g, 1), "node 1002 refused"));
     size = strlen(reason(&g, 1));
     assert_string_equal(reason(&g, 1) + size - strlen(why), why);

@@ -1,4 +1,4 @@
-/* progress: probing, the window, and answers that come late. */
+/* progress: probing, the window, catch-up rounds, and answers that come late. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -84,6 +84,49 @@ static void probing_forgets_the_window(void **state)
     progress_done(&p);
 }
 
+/* Catch-up rounds (thesis 4.2.1): a round is over when it has all that there was at its beginning. */
+static void a_round_counts_from_its_beginning(void **state)
+{
+    (void)state;
+    struct progress p;
+
+    progress_init(&p, &peer, 11, WINDOW, 100); /* there are ten entries */
+    (void)progress_acked(&p, 9, WINDOW, 150);
+    progress_round(&p, 20, 150);
+    assert_int_equal(p.had_all_at, 0); /* not yet */
+    (void)progress_acked(&p, 10, WINDOW, 200);
+    progress_round(&p, 30, 200); /* meanwhile there are thirty */
+    assert_int_equal(p.had_all_at, 100);
+    (void)progress_acked(&p, 29, WINDOW, 300);
+    progress_round(&p, 40, 300);
+    assert_int_equal(p.had_all_at, 100); /* the second round is not over */
+    (void)progress_acked(&p, 40, WINDOW, 350);
+    progress_round(&p, 40, 350);
+    assert_int_equal(p.had_all_at, 200);
+    progress_round(&p, 40, 360); /* nothing is written: each answer is a round */
+    assert_int_equal(p.had_all_at, 350);
+    progress_done(&p);
+}
+
+/* What is behind may be sent again; what was acknowledged stays so. */
+static void probing_does_not_undo_a_round(void **state)
+{
+    (void)state;
+    struct progress p;
+
+    progress_init(&p, &peer, 11, WINDOW, 100);
+    (void)progress_acked(&p, 10, WINDOW, 200);
+    progress_round(&p, 12, 200);
+    progress_probe(&p);
+    assert_int_equal(p.had_all_at, 100);
+    progress_round(&p, 12, 250); /* an answer that brings nothing */
+    assert_int_equal(p.had_all_at, 100);
+    (void)progress_acked(&p, 12, WINDOW, 260);
+    progress_round(&p, 12, 260);
+    assert_int_equal(p.had_all_at, 200);
+    progress_done(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -91,6 +134,8 @@ int main(void)
         cmocka_unit_test(the_window_counts_what_is_on_its_way),
         cmocka_unit_test(match_never_goes_back),
         cmocka_unit_test(probing_forgets_the_window),
+        cmocka_unit_test(a_round_counts_from_its_beginning),
+        cmocka_unit_test(probing_does_not_undo_a_round),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

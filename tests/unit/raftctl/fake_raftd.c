@@ -6,7 +6,10 @@
  * that is none), full (refuses each connection as the 257th is refused), stray (answers the first
  * request with a refusal of the connection, then closes it). Keys with a meaning: err/NAME is refused with that code, vanish closes the
  * connection without an answer, silent gets no answer, late gets its answer ("too late") when the
- * next request comes, exit ends the process. Mode refusing: permission_denied to everything. */
+ * next request comes, exit ends the process. Mode refusing: permission_denied to everything.
+ *
+ * Changes of the membership succeed at once; a member id that is an error's number is refused with
+ * it, and those of `scripts` tell their progress first. Their answers repeat what was asked. */
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
@@ -26,7 +29,25 @@
 #include "base/mono.h"
 #include "wire/admin.h"
 
-enum { CONNS_MAX = 64, KEYS_MAX = 2048, LATE_MS = 150 };
+enum { CONNS_MAX = 64, KEYS_MAX = 2048, LATE_MS = 150, RUNNING_MAX = 4, SAID_MAX = 8 };
+
+/* How a change of this member goes on, in ms since it was asked for. */
+struct script {
+    uint32_t member_id;
+    struct {
+        uint32_t at_ms;
+        const char *json;
+    } said[SAID_MAX]; /* ends with NULL */
+    uint32_t end_ms;
+    bool vanishes; /* the end is that of the connection */
+};
+
+struct running {
+    const struct script *script;
+    struct admin_request request; /* without its blobs */
+    uint64_t began;
+    uint32_t said;
+};
 
 struct conn {
     int fd;
@@ -35,6 +56,8 @@ struct conn {
     bool ends;                    /* dead once its output is sent */
     uint64_t late_id;             /* answered before the next request */
     uint64_t watch_id, watch_due; /* late: when the leader appears */
+    struct running running[RUNNING_MAX];
+    uint32_t running_count;
 };
 
 struct pair {
@@ -284,6 +307,109 @@ static void list(struct conn *c, const struct admin_request *r)
     answer_buf(c, r, &out);
 }
 
+/* ---- Changes ---- */
+
+#define STEP(step) "{\"progress\":{\"step\":\"" step "\",\"id\":43}}"
+#define CATCHING_UP(match, percent)                                                                \
+    "{\"progress\":{\"step\":\"catching_up\",\"id\":43,\"match_index\":" match                     \
+    ",\"last_index\":1000,\"percent\":" percent "}}"
+
+static const struct script scripts[] = {
+    {.member_id = 40, .said = {{0, STEP("dialling")}}, .end_ms = 500, .vanishes = true},
+    {.member_id = 41, .said = {{0, STEP("dialling")}}, .end_ms = UINT32_MAX},
+    {.member_id = 42, .said = {{0, STEP("dialling")}, {0, STEP("committing")}}},
+    {.member_id = 43,
+     .said = {{0, STEP("dialling")},
+              {700, CATCHING_UP("430", "43")},
+              {710, CATCHING_UP("440", "44")}, /* too soon to be told as a line */
+              {720, STEP("committing")},
+              {730, STEP("handing_over")},
+              {740, STEP("moving_house")},
+              {750, "\"no step\""}},
+     .end_ms = 800},
+    {.member_id = 44,
+     .said = {{0, CATCHING_UP("100", "10")}, {1200, CATCHING_UP("500", "50")}},
+     .end_ms = 3000},
+    {.member_id = 45, .said = {{0, STEP("dialling")}}, .end_ms = 900},
+};
+
+static void change_result(struct conn *c, const struct admin_request *r)
+{
+    struct buf out = BUF_INIT;
+    struct jw j = jw_begin(&out);
+    bool hands_over = strcmp(r->command, "step-down") == 0 || strcmp(r->command, "transfer") == 0;
+    bool voter = strcmp(r->command, "demote") != 0 && !r->learner && !r->no_wait;
+
+    jw_object(&j, NULL);
+    if (hands_over) {
+        jw_u64(&j, "from", 1);
+        jw_u64(&j, "to", r->member_id ? r->member_id : 2);
+        buf_put_str(&out,
+                    r->no_wait ? ",\"term\":null,\"gap_ms\":null" : ",\"term\":8,\"gap_ms\":4");
+    } else if (r->replaces) {
+        jw_u64(&j, "added", r->member_id);
+        jw_u64(&j, "removed", r->replaces);
+        jw_u64(&j, "index", 20);
+    } else {
+        jw_u64(&j, "id", r->member_id);
+        if (strcmp(r->command, "remove-server") != 0) {
+            jw_str(&j, "role", voter ? "voter" : "learner");
+        }
+        jw_u64(&j, "index", 12);
+    }
+    buf_printf(&out, ",\"asked\":\"%s%s%s%s\"}", r->address, r->learner ? " learner" : "",
+               r->no_wait ? " no_wait" : "", r->force ? " force" : "");
+    answer_buf(c, r, &out);
+}
+
+/* Say what is due. false: it is over. */
+static bool go_on(struct conn *c, struct running *run)
+{
+    uint64_t since = mono_now_ms() - run->began;
+
+    while (run->script->said[run->said].json && run->script->said[run->said].at_ms <= since) {
+        answer(c, &run->request, true, run->script->said[run->said++].json);
+    }
+    if (since < run->script->end_ms) {
+        return true;
+    }
+    if (run->script->vanishes) {
+        c->ends = true;
+    } else {
+        change_result(c, &run->request);
+    }
+    return false;
+}
+
+static void run_changes(struct conn *c)
+{
+    for (uint32_t i = 0; i < c->running_count;) {
+        if (go_on(c, &c->running[i])) {
+            i++;
+        } else {
+            c->running[i] = c->running[--c->running_count];
+        }
+    }
+}
+
+static void change(struct conn *c, const struct admin_request *r)
+{
+    if (r->member_id >= RD_ENOT_LEADER && r->member_id < RD_EUSAGE) {
+        refuse(c, r, -(int)r->member_id, 2, "as asked");
+        return;
+    }
+    for (size_t i = 0; i < sizeof scripts / sizeof scripts[0]; i++) {
+        if (scripts[i].member_id == r->member_id) {
+            rd_assert(c->running_count < RUNNING_MAX);
+            c->running[c->running_count++] =
+                (struct running){.script = &scripts[i], .request = *r, .began = mono_now_ms()};
+            run_changes(c);
+            return;
+        }
+    }
+    change_result(c, r);
+}
+
 /* ---- Requests ---- */
 
 static bool key_is(const struct admin_request *r, const char *key)
@@ -320,8 +446,20 @@ static void handle(struct conn *c, const struct admin_request *r)
     static const struct {
         const char *name;
         void (*run)(struct conn *, const struct admin_request *);
-    } commands[] = {{"status", status}, {"watch", watch}, {"leader", leader}, {"put", put},
-                    {"get", get},       {"del", del},     {"list", list}};
+    } commands[] = {{"status", status},
+                    {"watch", watch},
+                    {"leader", leader},
+                    {"put", put},
+                    {"get", get},
+                    {"del", del},
+                    {"list", list},
+                    {"add-server", change},
+                    {"promote", change},
+                    {"demote", change},
+                    {"remove-server", change},
+                    {"replace-server", change},
+                    {"step-down", change},
+                    {"transfer", change}};
 
     if (c->late_id) {
         struct admin_request late = {.id = c->late_id};
@@ -346,7 +484,8 @@ static void handle(struct conn *c, const struct admin_request *r)
             c, r, false,
             "{\"index\":3,\"pending\":false,\"members\":[{\"id\":1,\"name\":\"n1\",\"address\":"
             "\"10.0.0.1:7400\",\"uri\":\"amqp://1\",\"role\":\"voter\"},{\"id\":12,\"name\":null,"
-            "\"address\":\"n12.example:7400\",\"uri\":null,\"role\":\"learner\"}]}");
+            "\"address\":\"n12.example:7400\",\"uri\":null,\"role\":\"learner\","
+            "\"auto_promote\":true}]}");
     } else if (strcmp(r->command, "is-leader") == 0) {
         answer(c, r, false,
                mode_is("leader") ? "{\"is_leader\":true,\"fence\":7,\"lease_remaining_ms\":790}"
@@ -460,7 +599,7 @@ static void turn(void)
 
     for (uint32_t i = 0; i < count; i++) {
         fds[i + 1] = (struct pollfd){.fd = fake.conns[i].fd, .events = POLLIN};
-        wait_ms = fake.conns[i].watch_due ? 5 : wait_ms;
+        wait_ms = fake.conns[i].watch_due || fake.conns[i].running_count ? 5 : wait_ms;
     }
     (void)poll(fds, count + 1, wait_ms);
     for (uint32_t i = 0; i < count; i++) {
@@ -471,6 +610,7 @@ static void turn(void)
         if (c->watch_due && mono_now_ms() >= c->watch_due) {
             watch_late(c);
         }
+        run_changes(c);
         conn_flush(c);
     }
     if (fds[0].revents) {

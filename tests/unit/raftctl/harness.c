@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pty.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -116,14 +118,32 @@ static void exec_raftctl(const char *line)
     _exit(127);
 }
 
-/* closed: a descriptor it is started without; -1: none */
-static void start_without(struct child *c, const char *line, int closed)
+/* A terminal that passes on the bytes as they are: our end, and the program's. */
+static void terminal_open(int ends[2])
+{
+    struct termios raw;
+
+    assert_int_equal(openpty(&ends[0], &ends[1], NULL, NULL, NULL), 0);
+    assert_int_equal(tcgetattr(ends[1], &raw), 0);
+    cfmakeraw(&raw);
+    assert_int_equal(tcsetattr(ends[1], TCSANOW, &raw), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(fcntl(ends[i], F_SETFD, FD_CLOEXEC), 0);
+    }
+}
+
+/* closed: a descriptor it is started without; -1: none. terminal: its stderr is one. */
+static void start_with(struct child *c, const char *line, int closed, bool terminal)
 {
     int in[2], out[2], err[2];
 
     assert_int_equal(pipe2(in, O_CLOEXEC), 0);
     assert_int_equal(pipe2(out, O_CLOEXEC), 0);
-    assert_int_equal(pipe2(err, O_CLOEXEC), 0);
+    if (terminal) {
+        terminal_open(err);
+    } else {
+        assert_int_equal(pipe2(err, O_CLOEXEC), 0);
+    }
     c->pid = fork();
     assert_true(c->pid >= 0);
     if (c->pid == 0) {
@@ -145,7 +165,7 @@ static void start_without(struct child *c, const char *line, int closed)
 
 void child_start(struct child *c, const char *line)
 {
-    start_without(c, line, -1);
+    start_with(c, line, -1, false);
 }
 
 void child_read_line(struct child *c, char *line, size_t line_size)
@@ -242,11 +262,19 @@ void ctl_run(struct run *r, const char *line)
     ctl_run_input(r, line, "", 0);
 }
 
+void ctl_run_terminal(struct run *r, const char *line)
+{
+    struct child c;
+
+    start_with(&c, line, -1, true);
+    converse(&c, r, NULL, 0);
+}
+
 void ctl_run_closed(struct run *r, const char *line, int fd)
 {
     struct child c;
 
-    start_without(&c, line, fd);
+    start_with(&c, line, fd, false);
     converse(&c, r, NULL, 0);
 }
 

@@ -32,6 +32,8 @@ const char *fake_socket(void);
 /* Run raftctl with the words of `line` (as a shell would split them) on the fake's socket. */
 void ctl_run(struct run *r, const char *line);
 void ctl_run_input(struct run *r, const char *line, const void *in, size_t in_size);
+/* With its stderr on a terminal. */
+void ctl_run_terminal(struct run *r, const char *line);
 /* With one of its standard descriptors closed. */
 void ctl_run_closed(struct run *r, const char *line, int fd);
 void run_done(struct run *r);

@@ -75,9 +75,9 @@ static void views(void **state)
     assert_ptr_equal(strchr(buf_str(&r.out), '\n'), buf_str(&r.out) + r.out.size - 1);
     run_done(&r);
     expect("members", 0,
-           "ID  NAME  ROLE     ADDRESS           URI\n"
-           " 1  n1    voter    10.0.0.1:7400     amqp://1\n"
-           "12  -     learner  n12.example:7400  -\n",
+           "ID  NAME  ROLE             ADDRESS           URI\n"
+           " 1  n1    voter            10.0.0.1:7400     amqp://1\n"
+           "12  -     learner (joins)  n12.example:7400  -\n",
            NULL);
     expect("leader", 0, "leader 1  10.0.0.1:7400  amqp://1  term 7\n", NULL);
     expect("leader --json", 0,

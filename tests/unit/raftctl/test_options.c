@@ -76,6 +76,26 @@ static void takes_a_commands_own_options(void **state)
     assert_true(inv.set[OPT_KEEP]);
 }
 
+static void takes_the_options_of_changes(void **state)
+{
+    (void)state;
+    good("add-server 4 n4:7400 --learner --no-wait");
+    assert_true(inv.set[OPT_LEARNER]);
+    assert_true(inv.set[OPT_NO_WAIT]);
+    good("add-server --no-wait 4 n4:7400");
+    assert_string_equal(inv.args[1], "n4:7400");
+    assert_false(inv.set[OPT_LEARNER]);
+    good("promote 4 --force");
+    assert_true(inv.set[OPT_FORCE]);
+    good("demote --force 4");
+    good("remove-server 4 --force");
+    good("replace-server 3 5 n5:7400");
+    assert_int_equal(inv.args_count, 3);
+    good("step-down");
+    good("step-down --no-wait");
+    good("transfer 2 --no-wait --timeout 1m -q");
+}
+
 static void dashes(void **state)
 {
     (void)state;
@@ -137,6 +157,34 @@ static const char *const mistakes[][2] = {
     {"list a b", "unexpected argument"},
     {"list --limit 0", "below the least, 1"},
     {"log-level", "missing: LEVEL"},
+    {"add-server", "missing: ID HOST:PORT"},
+    {"add-server 4", "missing: ID HOST:PORT"},
+    {"add-server 4 a:1 b", "unexpected argument 'b'"},
+    {"add-server 4 a:1 --force", "add-server does not take the option '--force'"},
+    {"add-server 4 a:1 --learner=yes", "--learner takes no value"},
+    {"promote", "missing: ID"},
+    {"promote 4 5", "unexpected argument '5'"},
+    {"promote 4 --no-wait", "promote does not take the option '--no-wait'"},
+    {"promote -4", "promote does not take the option '-4'"},
+    {"demote", "missing: ID"},
+    {"demote 4 --learner", "does not take"},
+    {"remove-server", "missing: ID"},
+    {"remove-server 4 --no-wait", "does not take"},
+    {"replace-server 3 4", "missing: OLD NEW HOST:PORT"},
+    {"replace-server 3 4 a:1 b", "unexpected argument 'b'"},
+    {"replace-server 3 4 a:1 --force", "does not take"},
+    {"step-down 2", "unexpected argument '2'"},
+    {"step-down --force", "does not take"},
+    {"transfer", "missing: ID"},
+    {"transfer 2 --force", "does not take"},
+    {"addserver 4 a:1", "did you mean 'add-server'"},
+    {"add-sever 4 a:1", "did you mean 'add-server'"},
+    {"stepdown", "did you mean 'step-down'"},
+    {"transfert 2", "did you mean 'transfer'"},
+    {"remove-servers 2", "did you mean 'remove-server'"},
+    {"remote 2", "did you mean 'demote'"},
+    {"promte 2", "did you mean 'promote'"},
+    {"replace-servr 1 2 a:1", "did you mean 'replace-server'"},
     {"help a b", "unexpected argument"},
     {"bench --clients 0", "below the least, 1"},
     {"bench --clients 10001", "above the limit, 10000"},
@@ -200,6 +248,7 @@ static void the_table_is_complete(void **state)
         assert_true((c->run != NULL) != (c->render != NULL));
         assert_true(strlen(c->name) < sizeof((struct admin_request *)0)->command);
         assert_false(c->in_batch && c->run);
+        assert_false(c->progress && (c->run || !c->unanswered));
         help_command(c, &help);
         assert_non_null(strstr(buf_str(&help), c->name));
         for (const enum option_id *o = c->options; *o != OPT_END; o++) {
@@ -238,6 +287,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(takes_global_options_on_both_sides),
         cmocka_unit_test(takes_a_commands_own_options),
+        cmocka_unit_test(takes_the_options_of_changes),
         cmocka_unit_test(dashes),
         cmocka_unit_test(help_and_version_need_nothing_else),
         cmocka_unit_test(mistakes_are_named),

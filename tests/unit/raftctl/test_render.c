@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "raftctl/changes.h"
 #include "raftctl/render.h"
 #include "raftctl/watch.h"
 
@@ -97,6 +98,48 @@ static void status_of_a_node_in_no_cluster(void **state)
         "log       committed 0, applied 0, holds 0..0, revision 0\n");
 }
 
+/* The daemon's reason says what to do, and is said once. */
+static void status_of_a_removed_node(void **state)
+{
+    (void)state;
+    expect(render_status,
+           "{\"cluster\":{\"id\":\"00112233445566778899aabbccddeeff\",\"name\":null},\"node\":{"
+           "\"id\":3,\"name\":\"n3\",\"address\":\"10.0.0.3:7400\"},\"state\":\"removed\","
+           "\"role\":null,\"reason\":\"removed from the cluster: stop it, or reset and add it "
+           "again\",\"leader\":null,\"term\":7,\"commit_index\":40,\"applied_index\":40,"
+           "\"first_index\":1,\"last_index\":41,\"revision\":9,\"members\":[]}",
+           "cluster   00112233445566778899aabbccddeeff\n"
+           "health    removed from the cluster: stop it, or reset and add it again\n"
+           "node      3 n3  10.0.0.3:7400  removed\n"
+           "leader    none  term 7\n"
+           "log       committed 40, applied 40, holds 1..41, revision 9\n");
+}
+
+static void status_while_leadership_moves(void **state)
+{
+    (void)state;
+    expect(render_status,
+           "{\"cluster\":{\"id\":\"c\",\"name\":\"prod\"},\"node\":{\"id\":1,\"name\":\"n1\","
+           "\"address\":\"a:1\"},\"state\":\"handing_over\",\"role\":\"voter\",\"leader\":{"
+           "\"id\":1,\"address\":\"a:1\"},\"term\":7,\"leader_contact_ms\":0,\"quorum\":{"
+           "\"voters\":2,\"need\":2,\"reachable\":2},\"members\":["
+           "{\"id\":1,\"address\":\"a:1\",\"role\":\"voter\"},"
+           "{\"id\":2,\"address\":\"b:1\",\"role\":\"learner\",\"auto_promote\":true},"
+           "{\"id\":3,\"address\":\"c:1\",\"role\":\"learner\",\"auto_promote\":false},"
+           "{\"id\":4,\"address\":\"d:1\",\"role\":\"voter\",\"auto_promote\":true}]}",
+           "cluster   prod  c\n"
+           "health    handing over: leadership goes to another voter, writes wait until it leads\n"
+           "node      1 n1  a:1  handing over, voter\n"
+           "leader    1  a:1  term 7, heard 0ms ago\n"
+           "log       committed 0, applied 0, holds 0..0, revision 0\n"
+           "\n"
+           "   ID  NAME  ROLE             ADDRESS  LAG  CONTACT  CONNECTED  VERSION\n"
+           "*   1  -     leader           a:1        -        -  -          -\n"
+           "    2  -     learner (joins)  b:1        -        -  -          -\n"
+           "    3  -     learner          c:1        -        -  -          -\n"
+           "    4  -     voter            d:1        -        -  -          -\n");
+}
+
 static void status_survives_nonsense(void **state)
 {
     struct buf out = BUF_INIT;
@@ -110,6 +153,10 @@ static void status_survives_nonsense(void **state)
         render_members(&quiet, &none, value, &out);
         render_leader(&quiet, &none, value, &out);
         render_list(&quiet, &none, value, &out);
+        render_member(&quiet, &none, value, &out);
+        render_removed(&quiet, &none, value, &out);
+        render_replaced(&quiet, &none, value, &out);
+        render_hand_over(&quiet, &none, value, &out);
         render_watch(value, &out);
         render_where(value, &out);
         json_decref(value);
@@ -140,6 +187,8 @@ static void where_a_wait_ended_says_why(void **state)
                  "this node is forming in term 0, no leader is known: forming: no");
     expect_where("{\"state\":\"follower\",\"term\":3,\"reason\":\"electing for 5 ms\"}",
                  "this node is follower in term 3, no leader is known");
+    expect_where("{\"state\":\"handing_over\",\"term\":3,\"leader\":null}",
+                 "this node is handing over in term 3, no leader is known");
     expect_where("{\"state\":\"follower\",\"term\":3,\"leader\":{\"id\":2}}",
                  "this node is follower in term 3, node 2 leads");
 }
@@ -188,6 +237,65 @@ static void health_without_a_leader(void **state)
     expect_health("{\"state\":\"joining\"}",
                   "health    joining: this node waits to be told the membership");
     expect_health("{\"state\":\"removed\"}", "health    removed: this node is no longer a member");
+    expect_health("{\"state\":\"removed\",\"reason\":\"removed from x: stop it\"}",
+                  "health    removed from x: stop it");
+    expect_health("{\"state\":\"removed\",\"reason\":\"removedly\"}",
+                  "health    removed: removedly");
+}
+
+static void health_while_leadership_moves(void **state)
+{
+    (void)state;
+    expect_health("{\"state\":\"handing_over\",\"leader\":null}",
+                  "health    handing over: leadership goes to another voter, writes wait until it "
+                  "leads");
+    expect_health("{\"state\":\"handing_over\",\"leader\":null," QUORUM(
+                      3, 2, 3) ",\"reason\":"
+                               "\"node 2 is asked to lead\"}",
+                  "health    handing over: node 2 is asked to lead");
+    expect_health("{\"state\":\"handing_over\",\"reason\":\"handing over to node 2\"}",
+                  "health    handing over to node 2");
+    expect_health("{\"state\":\"handing_over\",\"leader\":null," QUORUM(3, 2, 1) "}",
+                  "health    NO QUORUM: 1 of 3 voters reachable, 2 needed");
+}
+
+static void watch_says_states_as_words(void **state)
+{
+    struct buf out = BUF_INIT;
+    json_t *value = parse("{\"state\":\"handing_over\",\"term\":3,\"leader\":null}");
+
+    (void)state;
+    render_watch(value, &out);
+    assert_string_equal(buf_str(&out), "term 3  no leader  this node: handing over\n");
+    json_decref(value);
+    buf_done(&out);
+}
+
+static void changes(void **state)
+{
+    (void)state;
+    expect(render_member, "{\"id\":4,\"role\":\"voter\",\"index\":12}",
+           "node 4 is a voter (index 12)\n");
+    expect(render_member, "{\"id\":4,\"role\":null}", "node 4 is a member\n");
+    expect(render_member, "{\"id\":4,\"role\":\"\\u001b[2J\"}", "node 4 is a ?[2J\n");
+    expect(render_member, "{}", "node - is a member\n");
+    expect(render_removed, "{\"id\":3,\"index\":15}", "node 3 removed (index 15)\n");
+    expect(render_removed, "{\"id\":3}", "node 3 removed\n");
+    expect(render_replaced, "{\"added\":5,\"removed\":3,\"index\":20}",
+           "node 5 replaces node 3 (index 20)\n");
+    expect(render_replaced, "{}", "node - replaces node -\n");
+    expect(render_hand_over, "{\"from\":1,\"to\":2,\"term\":8,\"gap_ms\":4}",
+           "node 1 handed over to node 2, term 8, writes waited 4ms\n");
+    expect(render_hand_over, "{\"from\":1,\"to\":2,\"term\":8,\"gap_ms\":1250}",
+           "node 1 handed over to node 2, term 8, writes waited 1.2s\n");
+    expect(render_hand_over, "{\"from\":1,\"to\":2,\"term\":8,\"gap_ms\":null}",
+           "node 1 handed over to node 2, term 8\n");
+    expect(render_hand_over, "{\"from\":1,\"to\":2,\"term\":null,\"gap_ms\":null}",
+           "node 1 is handing over to node 2\n");
+    expect(render_hand_over, "{\"from\":1,\"to\":null,\"term\":null}", "node 1 is handing over\n");
+    expect(render_hand_over, "{\"from\":2,\"to\":2,\"term\":8,\"gap_ms\":0}",
+           "node 2 leads already\n");
+    expect(render_hand_over, "{}", "node - is handing over\n");
 }
 
 static void small_answers(void **state)
@@ -344,10 +452,15 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(status_is_one_screen),
         cmocka_unit_test(status_of_a_node_in_no_cluster),
+        cmocka_unit_test(status_of_a_removed_node),
+        cmocka_unit_test(status_while_leadership_moves),
         cmocka_unit_test(status_survives_nonsense),
         cmocka_unit_test(health_is_one_word_and_why),
         cmocka_unit_test(where_a_wait_ended_says_why),
         cmocka_unit_test(health_without_a_leader),
+        cmocka_unit_test(health_while_leadership_moves),
+        cmocka_unit_test(watch_says_states_as_words),
+        cmocka_unit_test(changes),
         cmocka_unit_test(small_answers),
         cmocka_unit_test(list_shows_any_bytes_on_one_line),
         cmocka_unit_test(values_come_out_as_they_went_in),

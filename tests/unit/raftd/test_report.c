@@ -76,6 +76,7 @@ static struct report_status sample_leader(void)
                                                .connected = true};
     s.members.rows[1] = (struct report_member){.id = 2,
                                                .role = RAFT_LEARNER,
+                                               .auto_promote = true,
                                                .name = "",
                                                .address = "10.0.0.2:7400",
                                                .uri = "",
@@ -107,11 +108,12 @@ static void test_status_of_a_leader(void **state)
            "\"digest\":{\"index\":20,\"value\":\"000000000000001f\"},"
            "\"quorum\":{\"voters\":3,\"need\":2,\"reachable\":3,\"failure_tolerance\":1},"
            "\"members\":[{\"id\":1,\"name\":\"n1\",\"address\":\"10.0.0.1:7400\","
-           "\"uri\":\"amqp://one\",\"role\":\"voter\","
+           "\"uri\":\"amqp://one\",\"role\":\"voter\",\"auto_promote\":false,"
            "\"store_id\":\"01010101010101010101010101010101\",\"match_index\":21,\"lag\":0,"
            "\"contact_ms\":0,\"connected\":true,\"trouble\":null,\"version\":\"0.1.0\"},"
            "{\"id\":2,\"name\":null,\"address\":\"10.0.0.2:7400\",\"uri\":null,"
-           "\"role\":\"learner\",\"store_id\":null,\"match_index\":null,\"lag\":null,"
+           "\"role\":\"learner\",\"auto_promote\":true,\"store_id\":null,\"match_index\":null,"
+           "\"lag\":null,"
            "\"contact_ms\":null,\"connected\":false,\"trouble\":\"refused\",\"version\":null}],"
            "\"disk\":{\"state\":\"ok\",\"log_commit_p99_us\":410,\"log_bytes\":4096,"
            "\"state_bytes\":100},"
@@ -250,6 +252,56 @@ static void test_results_of_changes(void **state)
     expect(&out, "{\"cluster_id\":\"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd\"}");
 }
 
+/* As contract section 3 has them: one result for each kind of change. */
+static void test_membership_changes(void **state)
+{
+    struct buf out = BUF_INIT;
+
+    (void)state;
+    report_change(&out, &(struct report_asked){.kind = PEER_CHANGE_ADD, .id = 4},
+                  &(struct peer_change_reply){.index = 12, .role = RAFT_VOTER});
+    expect(&out, "{\"id\":4,\"role\":\"voter\",\"index\":12}");
+    report_change(&out, &(struct report_asked){.kind = PEER_CHANGE_DEMOTE, .id = 4},
+                  &(struct peer_change_reply){.index = 13, .role = RAFT_LEARNER});
+    expect(&out, "{\"id\":4,\"role\":\"learner\",\"index\":13}");
+    report_change(&out, &(struct report_asked){.kind = PEER_CHANGE_REMOVE, .id = 3},
+                  &(struct peer_change_reply){.index = 14});
+    expect(&out, "{\"id\":3,\"index\":14}");
+    report_change(&out, &(struct report_asked){.kind = PEER_CHANGE_ADD, .id = 5, .replaces = 3},
+                  &(struct peer_change_reply){.index = 15});
+    expect(&out, "{\"added\":5,\"removed\":3,\"index\":15}");
+}
+
+static void test_hand_over(void **state)
+{
+    const struct report_asked asked = {.kind = PEER_CHANGE_TRANSFER};
+    struct peer_change_reply done = {.from = 1, .to = 2, .term = 8, .gap_ms = 4};
+    struct buf out = BUF_INIT;
+
+    (void)state;
+    report_change(&out, &asked, &done);
+    expect(&out, "{\"from\":1,\"to\":2,\"term\":8,\"gap_ms\":4}");
+    done.term = 0; /* --no-wait: the end is not known */
+    report_change(&out, &asked, &done);
+    expect(&out, "{\"from\":1,\"to\":2,\"term\":null,\"gap_ms\":null}");
+}
+
+static void test_progress(void **state)
+{
+    const struct report_asked four = {.kind = PEER_CHANGE_ADD, .id = 4};
+    const struct report_asked best = {.kind = PEER_CHANGE_TRANSFER};
+    struct peer_change_reply r = {.step = PEER_CHANGE_CATCHING_UP, .match = 430, .last = 1000};
+    struct buf out = BUF_INIT;
+
+    (void)state;
+    report_progress(&out, &four, &r);
+    expect(&out, "{\"progress\":{\"step\":\"catching_up\",\"id\":4,\"match_index\":430,"
+                 "\"last_index\":1000,\"percent\":43}}");
+    r = (struct peer_change_reply){.step = PEER_CHANGE_HANDING_OVER};
+    report_progress(&out, &best, &r);
+    expect(&out, "{\"progress\":{\"step\":\"handing_over\",\"id\":null}}");
+}
+
 static void test_get(void **state)
 {
     struct state_kv kv = {.key = (const uint8_t *)"k",
@@ -385,6 +437,9 @@ int main(void)
         cmocka_unit_test(test_is_leader),
         cmocka_unit_test(test_watch),
         cmocka_unit_test(test_results_of_changes),
+        cmocka_unit_test(test_membership_changes),
+        cmocka_unit_test(test_hand_over),
+        cmocka_unit_test(test_progress),
         cmocka_unit_test(test_get),
         cmocka_unit_test(test_list),
         cmocka_unit_test(test_a_list_above_the_limit_is_refused),

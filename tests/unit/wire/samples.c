@@ -95,6 +95,7 @@ static void sample_hello(struct prng *p, struct peer_hello *h)
     h->id = sample_id(p);
     h->store = sample_uuid(p);
     h->incarnation = sample_number(p);
+    h->process = prng_chance(p, 900000) ? prng_next(p) : 0;
     h->protocol_min = (uint16_t)prng_range(p, 1, 10);
     h->protocol_max = (uint16_t)prng_range(p, h->protocol_min, UINT16_MAX + 1);
     h->empty = prng_chance(p, 500000);
@@ -156,6 +157,9 @@ void sample_raft(struct prng *p, enum raft_msg_type type, uint32_t entries_count
         .reject = prng_chance(p, 500000),
         .transfer = prng_chance(p, 500000),
     };
+    if (type == RAFT_MSG_TIMEOUT_NOW) {
+        out->hold_ms = (uint32_t)prng_range(p, 0, PEER_HOLD_MS_MAX + 1);
+    }
     if (prng_chance(p, 900000)) {
         out->cluster = sample_uuid(p);
     }
@@ -190,7 +194,79 @@ static void sample_forward(struct prng *p, struct peer_msg *out)
     r->seq = number_from(p, 1);
     uint64_t open = prng_range(p, 0, STATE_WINDOW_MAX);
     r->floor = r->seq > open ? r->seq - open : 0;
+    out->forward.session = sample_number(p);
     out->forward.txn = sample_blob(p, 1, prng_chance(p, 10000) ? STATE_REQUEST_MAX + 1 : 300);
+}
+
+static void sample_forward_reply(struct prng *p, struct peer_forward_reply *out)
+{
+    *out = (struct peer_forward_reply){
+        .incarnation = sample_number(p),
+        .seq = number_from(p, 1),
+        .result = {.code = sample_code(p),
+                   .repeated = prng_chance(p, 500000),
+                   .succeeded = prng_chance(p, 500000),
+                   .revision = sample_number(p),
+                   .index = sample_number(p),
+                   .term = sample_number(p),
+                   .actual = sample_number(p),
+                   .deleted = (uint32_t)prng_next(p)},
+    };
+}
+
+static void sample_refusal(struct prng *p, struct peer_refusal *out)
+{
+    *out = (struct peer_refusal){.code = -RD_EWRONG_CLUSTER};
+    if (prng_chance(p, 500000)) {
+        out->code = -RD_EREMOVED;
+        out->index = sample_number(p);
+        if (prng_chance(p, 700000)) {
+            out->cluster = sample_uuid(p);
+        }
+    }
+    sample_text(p, out->why, sizeof out->why);
+}
+
+static void sample_change(struct prng *p, struct peer_change *out)
+{
+    *out = (struct peer_change){
+        .incarnation = sample_number(p),
+        .seq = number_from(p, 1),
+        .kind = (enum peer_change_kind)prng_range(p, PEER_CHANGE_ADD, PEER_CHANGE_TRANSFER + 1),
+        .id = sample_id(p),
+        .replaces = prng_chance(p, 500000) ? sample_id(p) : 0,
+        .term = sample_number(p),
+        .learner = prng_chance(p, 500000),
+        .no_wait = prng_chance(p, 500000),
+        .force = prng_chance(p, 500000),
+    };
+    if (out->kind == PEER_CHANGE_TRANSFER && prng_chance(p, 500000)) {
+        out->id = 0;
+    }
+    while (out->kind == PEER_CHANGE_ADD && out->address[0] == 0) {
+        sample_text(p, out->address, sizeof out->address);
+    }
+}
+
+static void sample_change_reply(struct prng *p, struct peer_change_reply *out)
+{
+    *out = (struct peer_change_reply){
+        .incarnation = sample_number(p),
+        .seq = number_from(p, 1),
+        .step = (enum peer_change_step)prng_range(p, PEER_CHANGE_DIALLING, PEER_CHANGE_REFUSED + 1),
+        .index = sample_number(p),
+        .role = (enum raft_role)prng_range(p, 0, RAFT_VOTER + 1),
+        .match = sample_number(p),
+        .last = sample_number(p),
+        .from = prng_chance(p, 500000) ? sample_id(p) : 0,
+        .to = prng_chance(p, 500000) ? sample_id(p) : 0,
+        .term = sample_number(p),
+        .gap_ms = (uint32_t)prng_next(p),
+    };
+    while (out->step == PEER_CHANGE_REFUSED && out->code == 0) {
+        out->code = sample_code(p);
+    }
+    sample_text(p, out->why, sizeof out->why);
 }
 
 static void sample_progress(struct prng *p, struct peer_progress *out)
@@ -227,23 +303,11 @@ void sample_peer(struct prng *p, enum peer_msg_type type, struct peer_msg *out)
         sample_forward(p, out);
         return;
     case PEER_FORWARD_REPLY:
-        out->forward_reply = (struct peer_forward_reply){
-            .incarnation = sample_number(p),
-            .seq = number_from(p, 1),
-            .result = {.code = sample_code(p),
-                       .repeated = prng_chance(p, 500000),
-                       .succeeded = prng_chance(p, 500000),
-                       .revision = sample_number(p),
-                       .index = sample_number(p),
-                       .term = sample_number(p),
-                       .actual = sample_number(p),
-                       .deleted = (uint32_t)prng_next(p)},
-        };
+        sample_forward_reply(p, &out->forward_reply);
         return;
     case PEER_REFUSAL:
-        out->refusal = mem_zalloc(sizeof *out->refusal);
-        out->refusal->code = -RD_EWRONG_CLUSTER;
-        sample_text(p, out->refusal->why, sizeof out->refusal->why);
+        out->refusal = mem_alloc(sizeof *out->refusal);
+        sample_refusal(p, out->refusal);
         return;
     case PEER_PROGRESS_ASK:
         out->progress_ask.seq = number_from(p, 1);
@@ -251,6 +315,14 @@ void sample_peer(struct prng *p, enum peer_msg_type type, struct peer_msg *out)
     case PEER_PROGRESS:
         out->progress = mem_alloc(sizeof *out->progress);
         sample_progress(p, out->progress);
+        return;
+    case PEER_CHANGE:
+        out->change = mem_alloc(sizeof *out->change);
+        sample_change(p, out->change);
+        return;
+    case PEER_CHANGE_REPLY:
+        out->change_reply = mem_alloc(sizeof *out->change_reply);
+        sample_change_reply(p, out->change_reply);
         return;
     }
     fail_msg("unknown type %d", (int)type);
@@ -276,6 +348,7 @@ void sample_request(struct prng *p, struct admin_request *out)
     out->no_wait = prng_chance(p, 500000);
     out->force = prng_chance(p, 500000);
     sample_text(p, out->text, sizeof out->text);
+    out->replaces = (uint32_t)prng_next(p);
 }
 
 void sample_reply(struct prng *p, struct admin_reply *out)
@@ -315,6 +388,7 @@ static void assert_hello_equal(const struct peer_hello *a, const struct peer_hel
     assert_int_equal(a->id, b->id);
     assert_uuid_equal(&a->store, &b->store);
     assert_int_equal(a->incarnation, b->incarnation);
+    assert_int_equal(a->process, b->process);
     assert_int_equal(a->protocol_min, b->protocol_min);
     assert_int_equal(a->protocol_max, b->protocol_max);
     assert_int_equal(a->empty, b->empty);
@@ -349,6 +423,7 @@ static void assert_raft_equal(const struct raft_msg *a, const struct raft_msg *b
     assert_int_equal(a->hint, b->hint);
     assert_int_equal(a->reject, b->reject);
     assert_int_equal(a->transfer, b->transfer);
+    assert_int_equal(a->hold_ms, b->hold_ms);
     assert_int_equal(a->entries_count, b->entries_count);
     assert_int_equal(a->entries != NULL, b->entries != NULL);
     for (uint32_t i = 0; i < a->entries_count; i++) {
@@ -385,6 +460,38 @@ static void assert_progress_equal(const struct peer_progress *a, const struct pe
     }
 }
 
+static void assert_change_equal(const struct peer_change *a, const struct peer_change *b)
+{
+    assert_int_equal(a->incarnation, b->incarnation);
+    assert_int_equal(a->seq, b->seq);
+    assert_int_equal(a->kind, b->kind);
+    assert_int_equal(a->id, b->id);
+    assert_int_equal(a->replaces, b->replaces);
+    assert_int_equal(a->term, b->term);
+    assert_int_equal(a->learner, b->learner);
+    assert_int_equal(a->no_wait, b->no_wait);
+    assert_int_equal(a->force, b->force);
+    assert_string_equal(a->address, b->address);
+}
+
+static void assert_change_reply_equal(const struct peer_change_reply *a,
+                                      const struct peer_change_reply *b)
+{
+    assert_int_equal(a->incarnation, b->incarnation);
+    assert_int_equal(a->seq, b->seq);
+    assert_int_equal(a->step, b->step);
+    assert_int_equal(a->code, b->code);
+    assert_int_equal(a->index, b->index);
+    assert_int_equal(a->role, b->role);
+    assert_int_equal(a->match, b->match);
+    assert_int_equal(a->last, b->last);
+    assert_int_equal(a->from, b->from);
+    assert_int_equal(a->to, b->to);
+    assert_int_equal(a->term, b->term);
+    assert_int_equal(a->gap_ms, b->gap_ms);
+    assert_string_equal(a->why, b->why);
+}
+
 void assert_peer_equal(const struct peer_msg *a, const struct peer_msg *b)
 {
     assert_int_equal(a->type, b->type);
@@ -400,6 +507,7 @@ void assert_peer_equal(const struct peer_msg *a, const struct peer_msg *b)
         assert_int_equal(a->forward.request.incarnation, b->forward.request.incarnation);
         assert_int_equal(a->forward.request.seq, b->forward.request.seq);
         assert_int_equal(a->forward.request.floor, b->forward.request.floor);
+        assert_int_equal(a->forward.session, b->forward.session);
         assert_blob_equal(a->forward.txn, b->forward.txn);
         return;
     case PEER_FORWARD_REPLY:
@@ -410,12 +518,20 @@ void assert_peer_equal(const struct peer_msg *a, const struct peer_msg *b)
     case PEER_REFUSAL:
         assert_int_equal(a->refusal->code, b->refusal->code);
         assert_string_equal(a->refusal->why, b->refusal->why);
+        assert_uuid_equal(&a->refusal->cluster, &b->refusal->cluster);
+        assert_int_equal(a->refusal->index, b->refusal->index);
         return;
     case PEER_PROGRESS_ASK:
         assert_int_equal(a->progress_ask.seq, b->progress_ask.seq);
         return;
     case PEER_PROGRESS:
         assert_progress_equal(a->progress, b->progress);
+        return;
+    case PEER_CHANGE:
+        assert_change_equal(a->change, b->change);
+        return;
+    case PEER_CHANGE_REPLY:
+        assert_change_reply_equal(a->change_reply, b->change_reply);
         return;
     }
     fail_msg("unknown type %d", (int)a->type);
@@ -440,6 +556,7 @@ void assert_request_equal(const struct admin_request *a, const struct admin_requ
     assert_int_equal(a->no_wait, b->no_wait);
     assert_int_equal(a->force, b->force);
     assert_string_equal(a->text, b->text);
+    assert_int_equal(a->replaces, b->replaces);
 }
 
 void assert_reply_equal(const struct admin_reply *a, const struct admin_reply *b)

@@ -86,13 +86,14 @@ static void test_golden_request(void **arg)
         .no_wait = true,
         .force = true,
         .text = "t",
+        .replaces = 3,
     };
 
     (void)arg;
     assert_int_equal(admin_request_encode(&r, &b), 0);
-    assert_bytes(&b, "2f000000 01 00 2800"
+    assert_bytes(&b, "32000000 01 00 2b00"
                      "08ac02 1203 707574 18904e 2201 6b 2801 3000 3807 4001 4805 5004"
-                     "5a03 683a31 6001 6801 7001 7a01 74"
+                     "5a03 683a31 6001 6801 7001 7a01 74 800103"
                      "76616c");
     admin_request_done(&r);
     assert_null(r.key);

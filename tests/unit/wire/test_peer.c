@@ -14,7 +14,7 @@
 
 static const enum peer_msg_type all_types[] = {PEER_HELLO,         PEER_RAFT,    PEER_FORWARD,
                                                PEER_FORWARD_REPLY, PEER_REFUSAL, PEER_PROGRESS_ASK,
-                                               PEER_PROGRESS};
+                                               PEER_PROGRESS,      PEER_CHANGE,  PEER_CHANGE_REPLY};
 enum { TYPES = sizeof all_types / sizeof all_types[0] };
 
 static void test_identity(void **arg)
@@ -44,12 +44,13 @@ static void test_identity(void **arg)
 
 static void test_golden_forward(void **arg)
 {
-    struct peer_msg m = {.type = PEER_FORWARD,
-                         .forward = {.request = {2, 3, 500, 499}, .txn = blob_copy("txn", 3)}};
+    struct peer_msg m = {
+        .type = PEER_FORWARD,
+        .forward = {.request = {2, 3, 500, 499}, .session = 7, .txn = blob_copy("txn", 3)}};
 
     (void)arg;
-    assert_golden(&m, "13000000 01 00 0c00"
-                      "1a0a 0802 1003 18f403 20f303"
+    assert_golden(&m, "15000000 01 00 0e00"
+                      "1a0c 0802 1003 18f403 20f303 2807"
                       "74786e");
     peer_msg_done(&m);
 }
@@ -79,6 +80,12 @@ static void test_golden_refusal(void **arg)
     (void)arg;
     assert_golden(&(struct peer_msg){.type = PEER_REFUSAL, .refusal = &r}, "0d000000 01 00 0900"
                                                                            "2a07 08f607 1202 6e6f");
+    r.code = -RD_EREMOVED;
+    r.index = 9;
+    memset(&r.cluster, 0xcc, sizeof r.cluster);
+    assert_golden(&(struct peer_msg){.type = PEER_REFUSAL, .refusal = &r},
+                  "21000000 01 00 1d00"
+                  "2a1b 088008 1202 6e6f 1a10 cccccccccccccccccccccccccccccccc 2009");
 }
 
 static void test_golden_progress(void **arg)
@@ -230,10 +237,11 @@ static void test_text_is_mended(void **arg)
 /* ---- What is refused, field by field: a good body with one thing changed ---- */
 
 static uint8_t some_bytes[PEER_WHY_SIZE];
+static uint8_t zero_bytes[16];
 enum { BAD = -RD_EPROTOCOL };
 
-static int decode_forward(uint32_t node, uint64_t incarnation, uint64_t seq, uint64_t floor,
-                          size_t payload_size)
+static int decode_forward_of(uint32_t node, uint64_t incarnation, uint64_t seq, uint64_t floor,
+                             uint64_t session, size_t payload_size)
 {
     Raftd__Peer__Envelope e;
     Raftd__Peer__Forward m;
@@ -246,7 +254,14 @@ static int decode_forward(uint32_t node, uint64_t incarnation, uint64_t seq, uin
     m.incarnation = incarnation;
     m.seq = seq;
     m.floor = floor;
+    m.session = session;
     return sample_decode_body(&e.base, payload_size);
+}
+
+static int decode_forward(uint32_t node, uint64_t incarnation, uint64_t seq, uint64_t floor,
+                          size_t payload_size)
+{
+    return decode_forward_of(node, incarnation, seq, floor, 1, payload_size);
 }
 
 static void test_forward_fields(void **arg)
@@ -266,6 +281,9 @@ static void test_forward_fields(void **arg)
     assert_int_equal(decode_forward(1, 1, 5, 6, 1), BAD);
     assert_int_equal(decode_forward(1, 1, STATE_WINDOW_MAX, 0, 1), BAD);
     assert_int_equal(decode_forward(1, 1, STATE_WINDOW_MAX - 1, 0, 1), 0);
+    assert_int_equal(decode_forward_of(1, 1, 1, 1, 0, 1), 0); /* not told */
+    assert_int_equal(decode_forward_of(1, 1, 1, 1, top, 1), 0);
+    assert_int_equal(decode_forward_of(1, 1, 1, 1, top + 1, 1), BAD);
 }
 
 static int decode_reply(uint32_t code, uint64_t seq, uint64_t number, size_t payload_size)
@@ -314,6 +332,42 @@ static void test_refusal_fields(void **arg)
     assert_int_equal(sample_decode_body(&e.base, 1), BAD);
     m.why.len++;
     assert_int_equal(sample_decode_body(&e.base, 0), BAD);
+    m.why.len = 2;
+    m.index = INT64_MAX;
+    m.cluster = field_view(some_bytes, 16);
+    assert_int_equal(sample_decode_body(&e.base, 0), 0);
+    m.cluster.len = 15;
+    assert_int_equal(sample_decode_body(&e.base, 0), BAD);
+    m.cluster = field_view(zero_bytes, 16);
+    assert_int_equal(sample_decode_body(&e.base, 0), BAD);
+    m.cluster.len = 0;
+    assert_int_equal(sample_decode_body(&e.base, 0), 0);
+    m.index++;
+    assert_int_equal(sample_decode_body(&e.base, 0), BAD);
+}
+
+/* What proves a removal means nothing with another number: it is neither sent nor taken. */
+static void test_only_a_removal_is_proven(void **arg)
+{
+    struct peer_refusal r = {.code = -RD_EINVALID, .why = "no", .index = 9};
+    struct peer_msg msg = {.type = PEER_REFUSAL, .refusal = &r}, out;
+    struct buf b = BUF_INIT;
+    struct buf envelope = BUF_INIT;
+
+    (void)arg;
+    memset(&r.cluster, 0xcc, sizeof r.cluster);
+    peer_encode(&msg, &b);
+    assert_bytes(&b, "0d000000 01 00 0900"
+                     "2a07 088208 1202 6e6f");
+    sample_hex("2a1b 088208 1202 6e6f 1a10 cccccccccccccccccccccccccccccccc 2009", &envelope);
+    struct frame f = sample_wrap(&b, envelope.data, envelope.size, NULL, 0);
+    assert_int_equal(peer_decode(&f, &out), 0);
+    assert_int_equal(out.refusal->code, -RD_EINVALID);
+    assert_false(uuid_is_set(&out.refusal->cluster));
+    assert_int_equal(out.refusal->index, 0);
+    peer_msg_done(&out);
+    buf_done(&b);
+    buf_done(&envelope);
 }
 
 /* From a raftd that knows more errors than this one: the sentence is kept. */
@@ -452,6 +506,9 @@ static void test_encode_asserts_the_limits(void **arg)
     p.members_count = RAFT_MEMBERS_MAX + 1;
     assert_true(sample_encode_fails(&progress));
     assert_false(sample_encode_fails(&append));
+    append.raft.hold_ms = 1; /* a TimeoutNow's */
+    assert_true(sample_encode_fails(&append));
+    append.raft.hold_ms = 0;
     entries[1].index = 3;
     assert_true(sample_encode_fails(&append));
     entries[1].index = 2;
@@ -466,9 +523,12 @@ static void test_encode_asserts_the_limits(void **arg)
     assert_true(sample_encode_fails(&reply));
     assert_true(sample_encode_fails(&forward)); /* no transaction */
     assert_false(sample_encode_fails(&refusal));
+    r.code = -RD_EREMOVED;
+    r.index = 1ULL << 63;
+    assert_true(sample_encode_fails(&refusal));
     r.code = 0;
     assert_true(sample_encode_fails(&refusal));
-    assert_true(sample_encode_fails(&(struct peer_msg){.type = (enum peer_msg_type)8}));
+    assert_true(sample_encode_fails(&(struct peer_msg){.type = (enum peer_msg_type)10}));
 }
 
 /* ---- What may change later ---- */
@@ -496,7 +556,7 @@ static void test_unknown_fields_and_types(void **arg)
     assert_int_equal(decode_hex("2a0a 08f607 12026e6f f83f01"), 0); /* in the body */
     assert_int_equal(decode_hex("2a07 08f607 12026e6f f83f01"), 0); /* beside it */
     assert_int_equal(decode_hex("2a0b 08f607 12026e6f fa3f017a"), 0);
-    assert_int_equal(decode_hex("4207 08f607 12026e6f"), BAD); /* body 8 */
+    assert_int_equal(decode_hex("5207 08f607 12026e6f"), BAD); /* body 10 */
     assert_int_equal(decode_hex(""), BAD);
     assert_int_equal(decode_hex("2a07 08f607 12026e6f 2200"), BAD); /* the last body counts */
     assert_int_equal(decode_hex("2a07 0df607 12026e6f"), BAD);      /* wrong wire type */
@@ -519,6 +579,7 @@ int main(void)
         cmocka_unit_test(test_forward_fields),
         cmocka_unit_test(test_forward_reply_fields),
         cmocka_unit_test(test_refusal_fields),
+        cmocka_unit_test(test_only_a_removal_is_proven),
         cmocka_unit_test(test_refusal_of_an_unknown_number),
         cmocka_unit_test(test_encode_asserts_the_limits),
         cmocka_unit_test(test_unknown_fields_and_types),

@@ -20,6 +20,7 @@ static struct peer_hello *small_hello(struct peer_hello *h)
     memset(&h->store, 0x55, sizeof h->store);
     h->id = 1;
     h->incarnation = 300;
+    h->process = 0x0123456789abcdef;
     h->protocol_min = 1;
     h->protocol_max = 1;
     h->empty = true;
@@ -41,14 +42,15 @@ static void test_golden_hello(void **arg)
 
     (void)arg;
     assert_golden(&(struct peer_msg){.type = PEER_HELLO, .hello = small_hello(&h)},
-                  "68000000 01 00 6400"
-                  "0a62"
+                  "72000000 01 00 6e00"
+                  "0a6c"
                   "0a10 cccccccccccccccccccccccccccccccc"
                   "1001"
                   "1a10 55555555555555555555555555555555"
                   "20ac02 2801 3001 3801"
                   "4202 6e31 4a01 75 5203 683a31 5a05 302e312e30 6201 63 6a05 3140683a31"
-                  "7214 0802 1210 22222222222222222222222222222222");
+                  "7214 0802 1210 22222222222222222222222222222222"
+                  "8101 efcdab8967452301");
 }
 
 /* ---- Hello: limits ---- */
@@ -64,6 +66,8 @@ static void largest_hello(struct peer_hello *h)
     small_hello(h);
     h->id = UINT32_MAX;
     h->incarnation = INT64_MAX;
+    h->process = UINT64_MAX;
+    h->election_timeout_ms = UINT32_MAX;
     h->protocol_max = UINT16_MAX;
     h->protocol_min = UINT16_MAX;
     fill(h->name, sizeof h->name);
@@ -195,6 +199,8 @@ HELLO_CHANGE(id_zero, m->id = 0)
 HELLO_CHANGE(no_store, m->store.len = 0)
 HELLO_CHANGE(store_zero, m->store.data = zero_bytes)
 HELLO_CHANGE(incarnation, m->incarnation = 1ULL << 63)
+HELLO_CHANGE(process_any, m->process = UINT64_MAX)
+HELLO_CHANGE(process_none, m->process = 0)
 HELLO_CHANGE(protocol_zero, m->protocol_min = 0)
 HELLO_CHANGE(protocol_order, m->protocol_min = 3)
 HELLO_CHANGE(protocol_large, m->protocol_max = 65536)
@@ -230,6 +236,8 @@ static const struct hello_case hello_cases[] = {
     {"no store", BAD, 0, hello_no_store},
     {"store of zeros", BAD, 0, hello_store_zero},
     {"incarnation 2^63", BAD, 0, hello_incarnation},
+    {"any process", 0, 0, hello_process_any},
+    {"process not told", 0, 0, hello_process_none},
     {"protocol 0", BAD, 0, hello_protocol_zero},
     {"protocol min above max", BAD, 0, hello_protocol_order},
     {"protocol 65536", BAD, 0, hello_protocol_large},
@@ -264,6 +272,7 @@ static void hello_case_run(const struct hello_case *c)
     m.cluster = field_view(some_bytes, 16);
     m.id = 1;
     m.store = field_view(some_bytes, 16);
+    m.process = 5;
     m.protocol_min = m.protocol_max = 1;
     m.name = m.uri = m.address = m.version = m.cluster_name = m.member_list =
         field_view(some_bytes, 5);

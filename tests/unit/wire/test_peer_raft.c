@@ -179,6 +179,50 @@ static void test_golden_append_reply(void **arg)
     buf_done(&b);
 }
 
+static void test_golden_timeout_now(void **arg)
+{
+    struct peer_msg m = {.type = PEER_RAFT,
+                         .raft = {.type = RAFT_MSG_TIMEOUT_NOW,
+                                  .from = 1,
+                                  .to = 2,
+                                  .term = 7,
+                                  .seq = 300,
+                                  .index = 40,
+                                  .log_term = 7,
+                                  .hold_ms = 800}};
+
+    (void)arg;
+    assert_golden(&m, "19000000 01 00 1500"
+                      "1213 0809 1801 2002 2807 30ac02 4828 5007 a001a006");
+    m.raft = (struct raft_msg){.type = RAFT_MSG_TIMEOUT_NOW_REPLY,
+                               .from = 2,
+                               .to = 1,
+                               .term = 7,
+                               .seq = 300,
+                               .index = 39,
+                               .log_term = 7,
+                               .hint = RAFT_DECLINE_SHORT_LOG,
+                               .reject = true};
+    assert_golden(&m, "19000000 01 00 1500"
+                      "1213 080a 1802 2001 2807 30ac02 4827 5007 6802 7001");
+}
+
+/* A newer raftd may decline for reasons of its own. */
+static void test_unknown_decline_is_a_number(void **arg)
+{
+    struct raft_msg m = {.type = RAFT_MSG_TIMEOUT_NOW_REPLY,
+                         .from = 2,
+                         .to = 1,
+                         .term = 7,
+                         .hint = RAFT_DECLINE_COUNT + 1000,
+                         .reject = true};
+    struct buf b = BUF_INIT;
+
+    (void)arg;
+    round_trip(&m, &b);
+    buf_done(&b);
+}
+
 /* ---- What is refused: a good append with one thing changed ---- */
 
 enum { CASE_ENTRIES = 5 };
@@ -239,6 +283,14 @@ CHANGE(
 CHANGE(entries_none, a->m.n_entry_sizes = 0; a->payload_size = 0)
 CHANGE(runs_none, a->m.n_run_terms = a->m.n_run_types = a->m.n_run_counts = 0)
 CHANGE(heartbeat, a->m.n_entry_sizes = 0; a->payload_size = 0; change_runs_none(a))
+CHANGE(hold, a->m.hold_ms = 1)
+CHANGE(timeout_now, change_heartbeat(a); a->m.type = RAFTD__PEER__RAFT_TYPE__TIMEOUT_NOW;
+       a->m.hold_ms = PEER_HOLD_MS_MAX)
+CHANGE(hold_long, change_timeout_now(a); a->m.hold_ms = PEER_HOLD_MS_MAX + 1)
+CHANGE(hold_wraps, change_timeout_now(a); a->m.hold_ms = UINT32_MAX)
+CHANGE(hold_in_reply, change_timeout_now(a); a->m.type = RAFTD__PEER__RAFT_TYPE__TIMEOUT_NOW_REPLY)
+CHANGE(timeout_now_reply, change_hold_in_reply(a); a->m.hold_ms = 0)
+CHANGE(timeout_now_entries, a->m.type = RAFTD__PEER__RAFT_TYPE__TIMEOUT_NOW)
 CHANGE(entries_most, a->m.n_entry_sizes = PEER_ENTRIES_MAX; a->counts[4] = PEER_ENTRIES_MAX - 4;
        a->payload_size = CASE_ENTRIES * 10)
 CHANGE(entries_many, change_entries_most(a); a->m.n_entry_sizes++; a->counts[4]++)
@@ -261,7 +313,7 @@ CHANGE(entry_term_top, a->terms[4] = 10)
 static const struct append_case append_cases[] = {
     {"unchanged", true, change_nothing},
     {"type 0", false, change_type_none},
-    {"type 9", false, change_type_new},
+    {"type 11", false, change_type_new},
     {"type -1", false, change_type_negative},
     {"a vote with entries", false, change_type_other},
     {"from nobody", false, change_from},
@@ -275,6 +327,13 @@ static const struct append_case append_cases[] = {
     {"log term 2^63", false, change_log_term},
     {"commit 2^63", false, change_commit},
     {"hint 2^63", false, change_hint},
+    {"an append that holds", false, change_hold},
+    {"TimeoutNow, an hour", true, change_timeout_now},
+    {"TimeoutNow, above an hour", false, change_hold_long},
+    {"TimeoutNow, 2^32 - 1 ms", false, change_hold_wraps},
+    {"TimeoutNow's reply", true, change_timeout_now_reply},
+    {"TimeoutNow's reply that holds", false, change_hold_in_reply},
+    {"TimeoutNow with entries", false, change_timeout_now_entries},
     {"any chain", true, change_chain},
     {"last index 2^63 - 1", true, change_index_last},
     {"last index 2^63", false, change_index_overflow},
@@ -408,10 +467,16 @@ static void test_unpacked_numbers(void **arg)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_type),       cmocka_unit_test(test_appends_of_every_size),
-        cmocka_unit_test(test_largest_envelope), cmocka_unit_test(test_largest_payloads),
-        cmocka_unit_test(test_golden_append),    cmocka_unit_test(test_golden_append_reply),
-        cmocka_unit_test(test_append_fields),    cmocka_unit_test(test_payload_without_entries),
+        cmocka_unit_test(test_every_type),
+        cmocka_unit_test(test_appends_of_every_size),
+        cmocka_unit_test(test_largest_envelope),
+        cmocka_unit_test(test_largest_payloads),
+        cmocka_unit_test(test_golden_append),
+        cmocka_unit_test(test_golden_append_reply),
+        cmocka_unit_test(test_golden_timeout_now),
+        cmocka_unit_test(test_unknown_decline_is_a_number),
+        cmocka_unit_test(test_append_fields),
+        cmocka_unit_test(test_payload_without_entries),
         cmocka_unit_test(test_unpacked_numbers),
     };
 

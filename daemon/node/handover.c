@@ -1,0 +1,142 @@
+/* Handing leadership over, as the node sees it: from the request until the successor has committed;
+ * and a node that is about to stop. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "node/internal.h"
+
+/* Half an election for the target's two disks and those of its voters, and one for the next
+ * candidate when it does not win. */
+static mono_ms patience(const struct node *n)
+{
+    return 2 * (mono_ms)n->config.raft.election_timeout_ms;
+}
+
+int handover_begin(struct node *n, raft_id target, char *why, size_t why_size)
+{
+    struct raft_view view;
+
+    raft_view_get(n->raft, &view);
+    node_step(n, &(struct raft_event){.type = RAFT_EV_TRANSFER, .transfer = {.target = target}});
+    if (n->fx.request_code) {
+        node_reason_text(n, &n->fx.refusal, why, why_size);
+        return n->fx.request_code;
+    }
+    if (n->handover.phase != NODE_HANDOVER_UNDER_WAY) {
+        n->handover = (struct node_handover){
+            .phase = NODE_HANDOVER_UNDER_WAY, .term = view.term, .target = n->fx.transfer_target};
+    }
+    return 0;
+}
+
+static void over(struct node *n, int code, raft_id to, raft_term term, const char *why)
+{
+    tasks_handed_over(n, code, to, term, why);
+    n->handover.phase = NODE_HANDOVER_NONE;
+    n->retire_retry_at = n->now + n->config.raft.heartbeat_ms;
+}
+
+void handover_ended(struct node *n, int code, const struct raft_reason *why)
+{
+    char text[PEER_WHY_SIZE];
+
+    if (n->handover.phase != NODE_HANDOVER_UNDER_WAY) {
+        return;
+    }
+    if (code == 0) {
+        n->handover.phase = NODE_HANDOVER_GIVEN;
+        n->handover.given_until = n->now + patience(n);
+        return;
+    }
+    node_reason_text(n, why, text, sizeof text);
+    over(n, code, 0, 0, text);
+}
+
+/* Leadership is given up: who has it? */
+static void turn_given(struct node *n)
+{
+    raft_id leader = node_known_leader(n, n->now);
+    char why[PEER_WHY_SIZE];
+    struct raft_view view;
+
+    raft_view_get(n->raft, &view);
+    if (leader && view.term > n->handover.term) {
+        bool again = leader == n->config.raft.id;
+        over(n, again ? -RD_ETRANSFER_FAILED : 0, leader, view.term, "this node was elected again");
+    } else if (n->now >= n->handover.given_until) {
+        (void)snprintf(why, sizeof why,
+                       "node %" PRIu32 " was told to take over, and nobody has committed as the "
+                       "leader within %" PRIu64 " ms",
+                       n->handover.target, patience(n));
+        over(n, -RD_ETRANSFER_FAILED, 0, 0, why);
+    }
+}
+
+/* ---- About to stop ---- */
+
+void node_retire(struct node *n, mono_ms deadline)
+{
+    n->retiring = true;
+    n->retire_deadline = deadline;
+    n->retire_retry_at = n->now;
+    node_step(n, &(struct raft_event){.type = RAFT_EV_RETIRE});
+}
+
+/* Does it lead others who could lead? */
+static bool leads_voters(const struct node *n)
+{
+    struct raft_view view;
+
+    raft_view_get(n->raft, &view);
+    return view.state == RAFT_LEADER && membership_voters(raft_membership(n->raft)) > 1;
+}
+
+static bool has_open_requests(const struct node *n)
+{
+    return n->writes_open || n->reads_count || n->changes_count || n->asks_count;
+}
+
+bool node_is_retired(const struct node *n)
+{
+    bool busy = leads_voters(n) || n->handover.phase != NODE_HANDOVER_NONE || has_open_requests(n);
+
+    return n->retiring && (!busy || n->now >= n->retire_deadline);
+}
+
+void handover_retire_turn(struct node *n)
+{
+    char why[PEER_WHY_SIZE];
+    bool wanted = n->retiring && leads_voters(n) && n->handover.phase == NODE_HANDOVER_NONE;
+
+    if (wanted && n->now >= n->retire_retry_at && n->now < n->retire_deadline) {
+        n->retire_retry_at = n->now + n->config.raft.heartbeat_ms / 2 + 1;
+        (void)handover_begin(n, 0, why, sizeof why); /* refused: it is tried again */
+    }
+}
+
+/* ---- Time ---- */
+
+void handover_turn(struct node *n)
+{
+    struct raft_view view;
+
+    if (n->handover.phase == NODE_HANDOVER_UNDER_WAY) {
+        raft_view_get(n->raft, &view);
+        bool begins = view.transfer_holds && n->handover.held_since == 0;
+        n->handover.held_since = begins ? n->now : n->handover.held_since;
+    } else if (n->handover.phase == NODE_HANDOVER_GIVEN) {
+        turn_given(n);
+    }
+}
+
+mono_ms handover_deadline(const struct node *n)
+{
+    mono_ms given = n->handover.phase == NODE_HANDOVER_GIVEN ? n->handover.given_until : UINT64_MAX;
+    mono_ms retiring = UINT64_MAX;
+
+    if (n->retiring && n->now < n->retire_deadline) {
+        bool tries = leads_voters(n) && n->handover.phase == NODE_HANDOVER_NONE;
+        retiring = tries ? n->retire_retry_at : n->retire_deadline;
+    }
+    return given < retiring ? given : retiring;
+}

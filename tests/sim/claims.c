@@ -1,0 +1,109 @@
+/* 15: leases, and the claims to lead that were told to sidecars. A lease counts while it is looked
+ * at; a claim that was told lives on, whatever becomes of who told it. */
+#include "sim.h"
+
+#include <string.h>
+
+typedef unsigned long long ull;
+
+static uint32_t lease_of(const struct sim *s, const struct sim_host *h)
+{
+    return host_is_up(h) ? raft_lease_remaining(node_raft(h->node), host_clock(s, h)) : 0;
+}
+
+static void check_leases(struct sim *s, struct sim_host *h, const struct raft_view *v)
+{
+    for (uint32_t i = 0; i < s->knobs.hosts; i++) {
+        const struct sim_host *other = &s->hosts[i];
+
+        if (other != h && lease_of(s, other) > 0) {
+            sim_violation(s, h, "invariant 15: has a lease of term %llu, and node %u one of %llu",
+                          (ull)v->term, other->id, (ull)other->view.term);
+        }
+    }
+}
+
+static void tell(struct sim *s, struct sim_host *h, raft_term fence, uint32_t remaining)
+{
+    for (uint32_t i = 0; i < s->knobs.hosts; i++) {
+        const struct sim_host *other = &s->hosts[i];
+
+        if (other != h && other->claim_until > s->now) {
+            sim_violation(s, h,
+                          "invariant 15: claims to lead term %llu while a claim of node %u lives "
+                          "for another %llu us",
+                          (ull)fence, other->id, (ull)(other->claim_until - s->now));
+        }
+    }
+    if (fence < s->fence_told) {
+        sim_violation(s, h, "invariant 15: a claim with fence %llu after one with %llu", (ull)fence,
+                      (ull)s->fence_told);
+    }
+    sim_us until = s->now + (sim_us)((double)remaining * 1000.0 / h->rate);
+    h->claim_until = until > h->claim_until ? until : h->claim_until;
+    s->fence_told = fence;
+    s->stats.claims++;
+}
+
+/* A sidecar, or haproxy, asks. */
+void claims_ask(struct sim *s, struct sim_host *h)
+{
+    struct node_public p;
+
+    host_begin(s, h);
+    node_public_get(h->node, host_clock(s, h), &p);
+    if (p.is_leader) {
+        node_claim_told(h->node);
+        sim_trace(s, h, "tells that it leads, fence %llu, for %u ms", (ull)p.fence,
+                  p.lease_remaining_ms);
+        if (s->knobs.bounded_clocks) {
+            tell(s, h, p.fence, p.lease_remaining_ms);
+        }
+    }
+    host_end(s, h);
+}
+
+static void check_numbers(struct sim *s, struct sim_host *h, const struct raft_view *v,
+                          uint32_t claim, uint32_t lease)
+{
+    if (claim > lease || (lease > 0 && v->state != RAFT_LEADER) ||
+        lease > s->knobs.timeout_ms * 8 / 10) {
+        sim_violation(s, h, "invariant 15: claim %u ms, lease %u ms, as %s", claim, lease,
+                      msgs_state_name(v->state));
+    }
+    if (claim > 0 && raft_term_at(node_raft(h->node), v->commit) != v->term) {
+        sim_violation(
+            s, h, "invariant 15: claims to lead term %llu, commit index %llu is of term %llu",
+            (ull)v->term, (ull)v->commit, (ull)raft_term_at(node_raft(h->node), v->commit));
+    }
+    if (lease > 0 && (v->transfer_sent || s->handed_over[v->term])) {
+        sim_violation(s, h, "trap 50: a lease of %u ms in term %llu, which was handed over", lease,
+                      (ull)v->term);
+    }
+}
+
+void claims_check(struct sim *s, struct sim_host *h, const struct raft_view *v)
+{
+    mono_ms now = host_clock(s, h);
+
+    if (v->state != RAFT_LEADER) {
+        return;
+    }
+    uint32_t claim = raft_claim_remaining(node_raft(h->node), now);
+    uint32_t lease = raft_lease_remaining(node_raft(h->node), now);
+    check_numbers(s, h, v, claim, lease);
+    if (lease > 0 && s->knobs.bounded_clocks) {
+        check_leases(s, h, v);
+    }
+    /* Where nothing is handed over, what could be told is as good as told. */
+    if (claim > 0 && s->knobs.bounded_clocks && !s->knobs.churn) {
+        tell(s, h, v->term, claim);
+    }
+}
+
+void claims_sent(struct sim *s, struct sim_host *h, const struct raft_msg *m)
+{
+    sim_trace(s, h, "tells node %u to stand", m->to);
+    s->handed_over[m->term] = true;
+    s->stats.handovers++;
+}
