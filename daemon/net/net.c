@@ -251,6 +251,7 @@ void net_set_hello(struct net *n, const struct peer_hello *hello)
     n->empty = hello->empty;
     net_set_hello_of(n, NODE_MEMBER, hello);
     less.cluster = (struct uuid){{0}};
+    less.session = 0;
     less.bindings_count = 0;
     net_set_hello_of(n, NODE_FAMILIAR, &less);
     less.cluster_name[0] = 0;

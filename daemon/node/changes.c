@@ -8,7 +8,12 @@
 
 #include "node/internal.h"
 
-static const char removed_text[] = "this node was removed from the cluster: ask another member";
+/* Tells this process from all others of this id: a new data directory counts its incarnations like the
+ * one before. */
+static uint64_t asker(const struct node *n)
+{
+    return n->config.process >> 1; /* numbers on the wire end at 2^63 */
+}
 
 static struct node_change_slot *slot_add(struct node *n)
 {
@@ -61,7 +66,7 @@ void node_change(struct node *n, uint64_t token, const struct peer_change *chang
         return;
     }
     if (node_is_removed(n)) {
-        node_refuse(n, token, -RD_EREMOVED, removed_text);
+        node_refuse(n, token, -RD_EREMOVED, node_removed_text);
         return;
     }
     if (n->changes_count == NODE_CHANGES_MAX) {
@@ -72,7 +77,7 @@ void node_change(struct node *n, uint64_t token, const struct peer_change *chang
     }
     struct node_change_slot *s = slot_add(n);
     *s = (struct node_change_slot){.token = token, .deadline = deadline, .change = *change};
-    s->change.incarnation = n->config.incarnation;
+    s->change.incarnation = asker(n);
     s->change.seq = ++n->change_seq;
     s->change.term = 0; /* a hand-over gets the leadership it ends when it is first asked */
     s->change.no_wait = change->no_wait && change->replaces == 0;
@@ -95,7 +100,7 @@ static void refuse(struct node *n, const struct node_change_slot *s, int code, c
 
     if (s->replaced_by) {
         (void)snprintf(a->message, sizeof a->message,
-                       "node %" PRIu32 " was added, node %" PRIu32 " not removed: %s",
+                       "node %" PRIu32 " was added; the removal of node %" PRIu32 ": %s",
                        s->replaced_by, s->change.id, why);
     } else {
         (void)snprintf(a->message, sizeof a->message, "%s", why);
@@ -106,11 +111,12 @@ static void refuse(struct node *n, const struct node_change_slot *s, int code, c
 static void begin_second_half(struct node *n, struct node_change_slot *s)
 {
     s->replaced_by = s->change.id;
-    s->change = (struct peer_change){.incarnation = n->config.incarnation,
+    s->change = (struct peer_change){.incarnation = asker(n),
                                      .seq = ++n->change_seq,
                                      .kind = PEER_CHANGE_REMOVE,
                                      .id = s->change.replaces,
                                      .force = s->change.force};
+    s->begun = s->was_asked = s->asked_others = false;
     s->asked = 0;
     s->retry_at = n->now;
 }
@@ -134,7 +140,13 @@ static void on_refused(struct node *n, struct node_change_slot *s,
         s->retry_at = n->now + n->config.raft.heartbeat_ms;
         return;
     }
-    refuse(n, s, reply->code, reply->why);
+    int code = reply->code == -RD_EREMOVED && s->asked_others ? -RD_EUNKNOWN_OUTCOME : reply->code;
+    /* A refusal undoes nothing: somebody has changed the same server since, or no majority had it. */
+    bool begun = s->begun && s->change.kind != PEER_CHANGE_TRANSFER;
+    static const char changed[] = "it was begun, and undone or changed since: ";
+    char why[PEER_WHY_SIZE + sizeof changed];
+    (void)snprintf(why, sizeof why, "%s%s", begun ? changed : "", reply->why);
+    refuse(n, s, begun ? -RD_ECONFLICT : code, why);
     slot_close(n, s);
 }
 
@@ -145,6 +157,8 @@ static void on_progress(struct node *n, struct node_change_slot *s,
         reply->step == s->told.step && reply->match == s->told.match && reply->last == s->told.last;
 
     s->told = *reply;
+    s->begun =
+        s->begun || reply->step == PEER_CHANGE_COMMITTING || reply->step == PEER_CHANGE_CATCHING_UP;
     if (!same) {
         answer(n, s, 0, reply)->more = true;
     }
@@ -157,8 +171,9 @@ void changes_on_reply(struct node *n, raft_id from, const struct peer_change_rep
     for (uint32_t i = 0; i < n->changes_count && !s; i++) {
         s = n->changes[i].change.seq == reply->seq ? &n->changes[i] : NULL;
     }
-    if (!s || reply->incarnation != n->config.incarnation || s->asked != from) {
-        return;
+    if (!s || reply->incarnation != asker(n) || s->asked != from ||
+        (s->change.kind != PEER_CHANGE_TRANSFER && reply->term != s->asked_term)) {
+        return; /* an answer to what is not asked any more */
     }
     switch (reply->step) {
     case PEER_CHANGE_DONE:
@@ -183,18 +198,19 @@ static void ask(struct node *n, struct node_change_slot *s, const struct raft_vi
     if (s->change.kind == PEER_CHANGE_TRANSFER && s->change.term == 0) {
         s->change.term = view->term;
         s->ends = view->leader;
-        s->began = n->now;
     }
+    s->asked_others = s->asked_others || (s->was_asked && s->asked_term != view->term);
     s->asked = view->leader;
     s->asked_term = view->term;
     s->was_asked = true;
     s->retry_at = n->now + n->config.raft.election_timeout_ms;
+    struct peer_change change = s->change;
+    change.term = view->term; /* not for a later leadership: it is asked anew */
     if (view->state == RAFT_LEADER) {
-        const struct peer_change change = s->change;
         tasks_on_ask(n, n->config.raft.id, &change);
     } else {
         *node_send_new(n, view->leader) =
-            (struct peer_msg){.type = PEER_CHANGE, .change = mem_dup(&s->change, sizeof s->change)};
+            (struct peer_msg){.type = PEER_CHANGE, .change = mem_dup(&change, sizeof change)};
     }
 }
 
@@ -209,7 +225,7 @@ static bool is_due(const struct node *n, const struct node_change_slot *s,
 {
     bool again = s->asked == view->leader && s->asked_term == view->term;
 
-    return s->asked != 0 && !again ? true : n->now >= s->retry_at;
+    return (s->asked != 0 && !again) || n->now >= s->retry_at;
 }
 
 /* ---- What this node sees itself ---- */
@@ -221,7 +237,7 @@ static void answer_handed_over(struct node *n, const struct node_change_slot *s,
                                             .from = s->ends,
                                             .to = leader,
                                             .term = term,
-                                            .gap_ms = (uint32_t)(n->now - s->began)};
+                                            .gap_ms = PEER_GAP_UNKNOWN};
     char why[PEER_WHY_SIZE];
 
     bool again = leader == s->ends;
@@ -262,7 +278,7 @@ static bool removed_itself(struct node *n, struct node_change_slot *s)
         raft_membership_committed(n->raft), n->config.raft.id, &n->config.raft.store);
 
     if (!s->was_asked || s->change.kind != PEER_CHANGE_REMOVE ||
-        s->change.id != n->config.raft.id || !node_removal_is_sure(n)) {
+        s->change.id != n->config.raft.id || !node_is_removed(n)) {
         return false;
     }
     struct peer_change_reply reply = {.step = PEER_CHANGE_DONE,
@@ -278,6 +294,14 @@ static void expire_catching_up(struct node *n, const struct node_change_slot *s)
 {
     struct node_answer *a = node_answer_add(n, s->token, -RD_ETIMEOUT);
 
+    if (s->told.match >= s->told.last) { /* not the log is in the way */
+        (void)snprintf(a->message, sizeof a->message,
+                       "node %" PRIu32 " is a learner, has all %" PRIu64
+                       " entries, and was not promoted: raftctl promote %" PRIu32
+                       " says what is in the way",
+                       s->change.id, s->told.last, s->change.id);
+        return;
+    }
     (void)snprintf(
         a->message, sizeof a->message,
         "node %" PRIu32 " is a learner and has %" PRIu64 " of %" PRIu64
@@ -285,15 +309,39 @@ static void expire_catching_up(struct node *n, const struct node_change_slot *s)
         s->change.id, s->told.match, s->told.last);
 }
 
+/* It was not even asked for. An earlier request for the same may have left its entry. */
+static void expire_unasked(struct node *n, const struct node_change_slot *s)
+{
+    const struct raft_membership *committed = raft_membership_committed(n->raft);
+    raft_index index = raft_membership(n->raft)->index;
+    char text[NODE_MESSAGE_SIZE] = "nothing was changed";
+
+    if (committed->members_count && committed->index < index) { /* after a restart nobody knows */
+        (void)snprintf(text, sizeof text,
+                       "nothing was changed, but an earlier change, at index %" PRIu64
+                       ", waits to be committed",
+                       index);
+    }
+    reach_refuse(n, s->token, text);
+}
+
+/* What to do when nobody knows whether it happens. */
+static const char *advice(const struct node_change_slot *s)
+{
+    return s->change.kind == PEER_CHANGE_TRANSFER && s->change.id == 0
+               ? "no answer by the deadline: it may still happen; see who leads before it is "
+                 "repeated"
+               : "no answer by the deadline: it may still happen; repeat the command to see";
+}
+
 static void expire(struct node *n, struct node_change_slot *s)
 {
     if (s->told.step == PEER_CHANGE_CATCHING_UP && !s->replaced_by) {
         expire_catching_up(n, s);
     } else if (s->was_asked || s->replaced_by) {
-        refuse(n, s, -RD_EUNKNOWN_OUTCOME,
-               "no answer by the deadline: it may still happen; repeat the command to see");
+        refuse(n, s, -RD_EUNKNOWN_OUTCOME, advice(s));
     } else {
-        reach_refuse(n, s->token, "nothing was changed");
+        expire_unasked(n, s);
     }
     slot_close(n, s);
 }
@@ -305,8 +353,8 @@ static void turn_slot(struct node *n, struct node_change_slot *s, const struct r
     }
     if (n->now >= s->deadline) {
         expire(n, s);
-    } else if (node_removal_is_sure(n)) {
-        refuse(n, s, s->was_asked ? -RD_EUNKNOWN_OUTCOME : -RD_EREMOVED, removed_text);
+    } else if (node_is_removed(n)) {
+        refuse(n, s, s->was_asked ? -RD_EUNKNOWN_OUTCOME : -RD_EREMOVED, node_removed_text);
         slot_close(n, s);
     } else if (node_leader_is_reachable(n, view) && may_ask(s, view) && is_due(n, s, view)) {
         ask(n, s, view); /* may answer at once: the slot is not to be used any more */

@@ -32,10 +32,13 @@ static const char *founder_trouble(const struct node *n, raft_id id)
     if (!peer || !peer->up) {
         return "does not answer yet";
     }
-    if (strcmp(peer->hello.member_list, n->member_list) != 0) {
-        return "has another member list";
+    if (!peer->hello.empty) {
+        return "has data already and does not know this node";
     }
-    return peer->hello.empty ? NULL : "has data already and does not know this node";
+    if (!peer->hello.member_list[0]) {
+        return "has no member list, or is in a cluster already that does not know this node";
+    }
+    return strcmp(peer->hello.member_list, n->member_list) ? "has another member list" : NULL;
 }
 
 void formation_reason(const struct node *n, char *text, size_t size)
@@ -69,23 +72,14 @@ static void found(struct node *n)
     mem_free(m);
 }
 
-static bool names_us(const struct node *n, const struct peer_hello *hello)
-{
-    for (uint32_t i = 0; i < hello->bindings_count; i++) {
-        if (hello->bindings[i].id == n->config.raft.id) {
-            return uuid_equal(&hello->bindings[i].store, &n->config.raft.store);
-        }
-    }
-    return false;
-}
-
 static bool adopt(struct node *n, const struct raft_view *view)
 {
     for (uint32_t i = 0; i < n->peers_count; i++) {
         const struct peer_hello *hello = &n->peers[i].hello;
         /* Whoever has voted in a cluster stays with it. */
         bool free_to_join = !uuid_is_set(&view->cluster) || view->term == 0;
-        if (n->peers[i].up && free_to_join && uuid_is_set(&hello->cluster) && names_us(n, hello)) {
+        if (n->peers[i].up && free_to_join && uuid_is_set(&hello->cluster) &&
+            hello_names_us(n, hello)) {
             if (!uuid_equal(&hello->cluster, &view->cluster)) {
                 node_step(n, &(struct raft_event){.type = RAFT_EV_ADOPT,
                                                   .found = {.cluster = &hello->cluster}});

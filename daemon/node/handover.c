@@ -29,8 +29,18 @@ int handover_begin(struct node *n, raft_id target, char *why, size_t why_size)
     return 0;
 }
 
+static void tell(struct node *n, int code, raft_id to, raft_term term, const char *why)
+{
+    n->out.handover.over = true;
+    n->out.handover.code = code;
+    n->out.handover.to = to;
+    n->out.handover.term = term;
+    (void)snprintf(n->out.handover.why, sizeof n->out.handover.why, "%s", code ? why : "");
+}
+
 static void over(struct node *n, int code, raft_id to, raft_term term, const char *why)
 {
+    tell(n, code, to, term, why);
     tasks_handed_over(n, code, to, term, why);
     n->handover.phase = NODE_HANDOVER_NONE;
     n->retire_retry_at = n->now + n->config.raft.heartbeat_ms;
@@ -110,7 +120,11 @@ void handover_retire_turn(struct node *n)
 
     if (wanted && n->now >= n->retire_retry_at && n->now < n->retire_deadline) {
         n->retire_retry_at = n->now + n->config.raft.heartbeat_ms / 2 + 1;
-        (void)handover_begin(n, 0, why, sizeof why); /* refused: it is tried again */
+        int code = handover_begin(n, 0, why, sizeof why); /* refused: it is tried again */
+        if (code && code != n->retire_refused) {
+            tell(n, code, 0, 0, why);
+        }
+        n->retire_refused = code;
     }
 }
 

@@ -20,6 +20,7 @@ void node_hello_get(const struct node *n, struct peer_hello *out)
         .store = n->config.raft.store,
         .incarnation = n->config.incarnation,
         .process = n->config.process,
+        .session = node_self(n) ? node_self(n)->session : 0,
         .protocol_min = HELLO_PROTOCOL,
         .protocol_max = HELLO_PROTOCOL,
         .empty = view.last == 0,
@@ -31,9 +32,11 @@ void node_hello_get(const struct node *n, struct peer_hello *out)
     memcpy(out->address, n->config.address, sizeof out->address);
     memcpy(out->version, n->config.version, sizeof out->version);
     memcpy(out->cluster_name, n->config.cluster_name, sizeof out->cluster_name);
-    memcpy(out->member_list, n->member_list, sizeof out->member_list);
-    if (view.last > 0 &&
-        view.saved == 0) { /* a cluster that is not on disk is not told to anybody */
+    if (!uuid_is_set(&view.cluster)) { /* whoever has a cluster forms no other one */
+        memcpy(out->member_list, n->member_list, sizeof out->member_list);
+    }
+    bool ours = uuid_equal(&view.cluster, &n->fresh_cluster);
+    if (ours && view.saved == 0) { /* one that is not on its founder's disk is told to nobody */
         out->cluster = (struct uuid){{0}};
         out->bindings_count = 0;
     }
@@ -77,9 +80,15 @@ static const struct uuid *bound_store(const struct peer_hello *hello, raft_id id
     return NULL;
 }
 
+bool hello_names_us(const struct node *n, const struct peer_hello *hello)
+{
+    const struct uuid *ours = bound_store(hello, n->config.raft.id);
+
+    return ours && uuid_equal(ours, &n->config.raft.store);
+}
+
 /* Does a member of our cluster say so of itself: that it stands in a membership with the data that it
- * shows? Then that it does not stand so in ours, or we not so in its, only means that one of the two
- * logs is behind. Who lost its data does not say it. */
+ * shows? Who lost its data does not say it. */
 static bool is_member_by_itself(const struct node *n, const struct peer_hello *hello)
 {
     const struct uuid *own = bound_store(hello, hello->id);
@@ -88,6 +97,15 @@ static bool is_member_by_itself(const struct node *n, const struct peer_hello *h
     raft_view_get(n->raft, &view);
     return own && uuid_equal(own, &hello->store) && uuid_is_set(&view.cluster) &&
            uuid_equal(&view.cluster, &hello->cluster);
+}
+
+/* It shows another data directory than our membership knows under its id. Was it added after the one
+ * we know, so that our log is behind? An earlier one must not be counted for it: the two may have
+ * promised different things (trap 12). */
+static bool is_later_life(const struct node *n, const struct peer_hello *hello,
+                          const struct raft_member *member)
+{
+    return is_member_by_itself(n, hello) && hello->session > member->session;
 }
 
 /* Their data directory is not the one the membership knows under this id, or ours is not in theirs.
@@ -100,7 +118,7 @@ static int check_stores(const struct node *n, const struct peer_hello *hello,
     char known[UUID_TEXT_SIZE];
     char shown[UUID_TEXT_SIZE];
 
-    if (member && !uuid_equal(&member->store, &hello->store) && !is_member_by_itself(n, hello)) {
+    if (member && !uuid_equal(&member->store, &hello->store) && !is_later_life(n, hello, member)) {
         uuid_text(&member->store, known);
         uuid_text(&hello->store, shown);
         (void)snprintf(refusal->why, PEER_WHY_SIZE,
@@ -130,8 +148,9 @@ static int check_cluster(const struct node *n, const struct peer_hello *hello,
     char theirs[UUID_TEXT_SIZE];
 
     if (name[0] && hello->cluster_name[0] && strcmp(name, hello->cluster_name) != 0) {
-        (void)snprintf(refusal->why, PEER_WHY_SIZE, "cluster.name is '%s' here, '%s' there", name,
-                       hello->cluster_name);
+        (void)snprintf(refusal->why, PEER_WHY_SIZE,
+                       "cluster.name of node %" PRIu32 " is '%s', of node %" PRIu32 " '%s'",
+                       n->config.raft.id, name, hello->id, hello->cluster_name);
         return -RD_EWRONG_CLUSTER;
     }
     raft_view_get(n->raft, &view);
@@ -141,8 +160,9 @@ static int check_cluster(const struct node *n, const struct peer_hello *hello,
         uuid_text(&view.cluster, ours);
         uuid_text(&hello->cluster, theirs);
         /* The sentence is told to who may be a stranger: enough to compare, not enough to pass. */
-        (void)snprintf(refusal->why, PEER_WHY_SIZE, "cluster id is %.8s... here, %.8s... there",
-                       ours, theirs);
+        (void)snprintf(refusal->why, PEER_WHY_SIZE,
+                       "node %" PRIu32 " is in cluster %.8s..., node %" PRIu32 " in %.8s...",
+                       n->config.raft.id, ours, hello->id, theirs);
         return -RD_EWRONG_CLUSTER;
     }
     return 0;
@@ -224,7 +244,6 @@ static bool is_founder(const struct node *n, raft_id id)
 enum node_standing node_hello_standing(const struct node *n, const struct peer_hello *hello)
 {
     const struct raft_membership *m = raft_membership(n->raft);
-    const struct uuid *ours = bound_store(hello, n->config.raft.id);
     struct raft_view view;
 
     raft_view_get(n->raft, &view);
@@ -232,7 +251,7 @@ enum node_standing node_hello_standing(const struct node *n, const struct peer_h
         !removal_of(n, hello)) {
         return NODE_MEMBER;
     }
-    bool names_us = m->members_count == 0 && ours && uuid_equal(ours, &n->config.raft.store);
+    bool names_us = m->members_count == 0 && hello_names_us(n, hello);
     return names_us || is_founder(n, hello->id) ? NODE_FAMILIAR : NODE_STRANGER;
 }
 
@@ -352,9 +371,7 @@ static void unknown_member_targets(const struct node *n, struct targets *t)
 {
     for (uint32_t i = 0; i < n->peers_count; i++) {
         const struct peer_hello *hello = &n->peers[i].hello;
-        const struct uuid *ours = bound_store(hello, n->config.raft.id);
-        if (ours && uuid_equal(ours, &n->config.raft.store) && is_member_by_itself(n, hello) &&
-            !removal_of(n, hello)) {
+        if (hello_names_us(n, hello) && is_member_by_itself(n, hello) && !removal_of(n, hello)) {
             add_target(n, t, hello->id, hello->address);
         }
     }
@@ -387,8 +404,7 @@ static void founding_targets(const struct node *n, struct targets *t)
     }
     for (uint32_t i = 0; i < n->peers_count && t->count < RAFT_MEMBERS_MAX; i++) {
         const struct peer_hello *hello = &n->peers[i].hello;
-        const struct uuid *ours = bound_store(hello, n->config.raft.id);
-        if (ours && uuid_equal(ours, &n->config.raft.store)) {
+        if (hello_names_us(n, hello)) {
             add_target(n, t, hello->id, hello->address);
         }
     }
@@ -398,8 +414,8 @@ uint32_t node_targets(const struct node *n, struct node_target *out)
 {
     struct targets t = {.items = out};
 
-    if (node_removal_is_sure(n)) { /* before that, who removes us has to hear that we know it */
-        return 0;                  /* quiet */
+    if (node_is_removed(n)) { /* before that, who removes us has to hear that we know it */
+        return 0;             /* quiet */
     }
     if (raft_membership(n->raft)->members_count > 0) {
         member_targets(n, &t);
@@ -425,7 +441,7 @@ static uint64_t targets_mark(const struct node *n)
 {
     const char *address;
     raft_id id;
-    uint64_t mark = hash64_mix(hello_mark(n), node_removal_is_sure(n));
+    uint64_t mark = hash64_mix(hello_mark(n), node_is_removed(n));
 
     for (uint32_t i = 0; tasks_candidate(n, i, &id, &address); i++) {
         mark = hash64(hash64_mix(mark, id), address, strlen(address));

@@ -19,6 +19,7 @@ enum {
         1000,                /* for so long a new server that refuses connections is tried again */
     NODE_DIAL_MAX_MS = 3500, /* and for so long one that does not answer */
     NODE_TELL_PROGRESS_MS = 200,
+    NODE_TASK_KEEP_TIMEOUTS = 10, /* for so many election timeouts a last word is remembered */
 };
 
 /* A client's write: open until it is answered or nobody waits for it. */
@@ -43,11 +44,12 @@ struct node_change_slot {
     raft_id replaced_by;       /* a replacement in its second half: who was added; 0: none */
     raft_id asked;             /* the leader that was asked last; 0: nobody, or it said no */
     raft_term asked_term;
-    bool was_asked;   /* it may have begun */
-    mono_ms retry_at; /* when to ask again */
-    raft_id ends;     /* TRANSFER: whose leadership is to end: who was asked first */
-    mono_ms began;    /* TRANSFER: when that was */
-    mono_ms over_at;  /* TRANSFER: another leads, its answer is waited for until then; 0: not yet */
+    bool was_asked;    /* it may have begun */
+    bool begun;        /* it has, said a leader */
+    bool asked_others; /* of an earlier leader, too, whose answer never came or was no answer */
+    mono_ms retry_at;  /* when to ask again */
+    raft_id ends;      /* TRANSFER: whose leadership is to end: who was asked first */
+    mono_ms over_at; /* TRANSFER: another leads, its answer is waited for until then; 0: not yet */
     struct peer_change_reply told; /* how far it was, by the last answer */
 };
 
@@ -56,12 +58,14 @@ enum node_task_state {
     NODE_TASK_NEW,
     NODE_TASK_DIALLING, /* the new server */
     NODE_TASK_BEGUN,    /* entry appended, or hand-over begun */
+    NODE_TASK_OVER,     /* `told` is the last word */
 };
 
 struct node_task {
     raft_id origin;
     struct peer_change change;
     enum node_task_state state;
+    raft_term leads_in;  /* the term in which this node was asked */
     mono_ms alive_until; /* the origin asks again before */
     mono_ms retry_at;    /* when to look at it again, whatever happens; UINT64_MAX: never */
     mono_ms dial_since;
@@ -183,6 +187,7 @@ struct node {
     bool retiring;
     mono_ms retire_deadline;
     mono_ms retire_retry_at;
+    int retire_refused; /* why no hand-over began when it last tried; 0: one did, or none was tried */
     raft_index removed_at; /* a member proved that we were removed, by this entry; 0: nobody did */
 
     uint64_t bootstrap_token; /* 0: nobody waits */
@@ -194,6 +199,7 @@ struct node {
     uint32_t peers_count, peers_capacity;
 
     struct node_public seen; /* as of the last turn */
+    mono_ms led_at;          /* the last turn in which this node led; 0: none */
     uint64_t hello_mark;     /* hash of what our hello says */
     uint64_t targets_mark;   /* hash of whom we keep links to */
     uint64_t peers_mark;     /* counts what others told */
@@ -209,9 +215,10 @@ void node_refuse(struct node *n, uint64_t token, int code, const char *message);
 /* The membership entry for this very data directory, or NULL: an earlier one of our id is somebody
  * else. Borrowed. */
 const struct raft_member *node_self(const struct node *n);
-bool node_is_removed(const struct node *n); /* as its own log, or a member's proof, says */
-/* The same once it cannot be undone: committed, or proven. */
-bool node_removal_is_sure(const struct node *n);
+/* As its own log says, as far as that is known to be committed, or a member's proof. What is not
+ * committed may never happen. */
+bool node_is_removed(const struct node *n);
+extern const char node_removed_text[]; /* what it answers then */
 /* Can a request be handed to whoever leads: somebody does, and there is a link to it, or we do? */
 bool node_leader_is_reachable(const struct node *n, const struct raft_view *view);
 void node_reason_text(struct node *n, const struct raft_reason *reason, char *text, size_t size);
@@ -226,12 +233,14 @@ void writes_on_forward(struct node *n, raft_id from, struct peer_forward *f);
 void writes_on_reply(struct node *n, raft_id from, const struct peer_forward_reply *reply);
 void writes_lost(struct node *n, raft_id peer); /* what was forwarded there may not have arrived */
 bool writes_cancel(struct node *n, uint64_t token);
-/* The entry that removed this node is applied: what is open has not been, and never will be. */
-void writes_removed(struct node *n);
+/* This node was removed. `applied`: its own state is as of that entry, so what is open was not applied
+ * and never will be. */
+void writes_removed(struct node *n, bool applied);
 mono_ms writes_deadline(const struct node *n);
 
 /* reads.c */
 void reads_ask(struct node *n);
+void reads_removed(struct node *n); /* as writes_removed() */
 void reads_on_index(struct node *n, const struct raft_read *read);
 void reads_serve(struct node *n);
 bool reads_cancel(struct node *n, uint64_t token);
@@ -293,6 +302,8 @@ void reach_refuse(struct node *n, uint64_t token, const char *consequence);
 
 /* hello.c */
 struct node_peer *hello_peer(const struct node *n, raft_id id);
+/* Does it know us, with this data directory, as a member? */
+bool hello_names_us(const struct node *n, const struct peer_hello *hello);
 void hello_link_down(struct node *n, raft_id id);
 void hello_update_lease_base(struct node *n);
 uint64_t hello_mark(const struct node *n);

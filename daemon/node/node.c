@@ -171,6 +171,7 @@ void node_out_clear(struct node *n)
     out->hello_changed = false;
     out->targets_changed = false;
     out->reason[0] = 0;
+    out->handover.over = false;
 }
 
 /* ---- Stepping the core ---- */
@@ -354,7 +355,8 @@ static void apply_membership(struct node *n, const struct raft_entry *e)
         }
         state_forget(n->state, gone->id, NULL);
         if (gone->id == n->config.raft.id && uuid_equal(&gone->store, &n->config.raft.store)) {
-            writes_removed(n);
+            writes_removed(n, true);
+            reads_removed(n);
         }
     }
     mem_free(m);
@@ -453,6 +455,9 @@ static void note_changes(struct node *n)
     struct node_public now_public;
     uint64_t mark = hello_mark(n);
 
+    if (n->seen.state == NODE_LEADER || n->seen.state == NODE_HANDING_OVER) {
+        n->led_at = n->now;
+    }
     node_public_get(n, n->now, &now_public);
     n->out.changed = public_differs(&n->seen, &now_public);
     n->seen = now_public;

@@ -75,7 +75,14 @@ struct node_out {
                          * node_hello_check() may think otherwise of those who are connected */
     bool targets_changed; /* node_targets() differs */
     char reason[96];      /* why the role changed last, with numbers; "" when it did not */
-    int fatal;            /* negative code: stop the process; see fatal_why */
+    struct {
+        bool over; /* a hand-over of this leader's, or a stopping leader's attempt at one */
+        int code;  /* 0: somebody else leads */
+        raft_id to;
+        raft_term term;
+        char why[PEER_WHY_SIZE]; /* it did not */
+    } handover;
+    int fatal; /* negative code: stop the process; see fatal_why */
     char fatal_why[160];
 };
 
@@ -194,6 +201,7 @@ enum node_state_name { /* contract section 3, `state` */
                        NODE_FORMING,
                        NODE_JOINING,
                        NODE_FOLLOWER,
+                       NODE_LEARNER,
                        NODE_CANDIDATE,
                        NODE_LEADER,
                        NODE_HANDING_OVER,

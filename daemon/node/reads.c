@@ -18,8 +18,7 @@ void node_read(struct node *n, uint64_t token, mono_ms deadline)
         return;
     }
     if (node_is_removed(n)) {
-        node_refuse(n, token, -RD_EREMOVED,
-                    "this node was removed from the cluster: ask another member");
+        node_refuse(n, token, -RD_EREMOVED, node_removed_text);
         return;
     }
     if (n->reads_count == n->reads_capacity) {
@@ -101,6 +100,14 @@ void reads_serve(struct node *n)
         n->reads[kept++] = *s;
     }
     n->reads_count = kept;
+}
+
+void reads_removed(struct node *n)
+{
+    for (uint32_t i = 0; i < n->reads_count; i++) {
+        node_refuse(n, n->reads[i].token, -RD_EREMOVED, node_removed_text);
+    }
+    n->reads_count = 0;
 }
 
 bool reads_cancel(struct node *n, uint64_t token)

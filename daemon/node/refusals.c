@@ -33,6 +33,8 @@ void node_refused(struct node *n, raft_id peer, const struct peer_refusal *refus
     if (proves_removal(n, refusal)) {
         n->removed_at = refusal->index;
         node_step(n, &(struct raft_event){.type = RAFT_EV_REMOVED});
+        writes_removed(n, false);
+        reads_removed(n);
     }
     if (r && r->code == code) {
         return; /* both sides say it in their words, in turn: who reads it wants one text */
@@ -87,12 +89,26 @@ static const char *address_of(const struct node *n, raft_id id)
     return peer ? peer->hello.address : "";
 }
 
+/* A member has nothing to hear from those who are none. */
+static const struct node_refusal *oldest(const struct node *n)
+{
+    const struct raft_membership *m = raft_membership(n->raft);
+
+    for (uint32_t i = 0; i < n->refusals_count; i++) {
+        if (!node_self(n) || membership_find(m, n->refusals[i].peer)) {
+            return &n->refusals[i];
+        }
+    }
+    return NULL;
+}
+
 bool refusals_reason(const struct node *n, const char *before, char *text, size_t size)
 {
-    if (n->refusals_count == 0) {
+    const struct node_refusal *r = oldest(n);
+
+    if (!r) {
         return false;
     }
-    const struct node_refusal *r = &n->refusals[0];
     const char *address = address_of(n, r->peer);
     (void)snprintf(text, size, "%snode %" PRIu32 "%s%s refused this node: %s", before, r->peer,
                    address[0] ? " at " : "", address, r->why);

@@ -26,6 +26,9 @@ static void tell(struct node *n, const struct node_task *t, struct peer_change_r
 {
     reply->incarnation = t->change.incarnation;
     reply->seq = t->change.seq;
+    if (t->change.kind != PEER_CHANGE_TRANSFER) {
+        reply->term = t->change.term; /* which question this answers */
+    }
     if (t->origin == n->config.raft.id) {
         changes_on_reply(n, t->origin, reply);
     } else {
@@ -34,13 +37,16 @@ static void tell(struct node *n, const struct node_task *t, struct peer_change_r
     }
 }
 
-/* The last word; false: the task is over. */
+/* The last word; false: the task is over. It is remembered for a while: the question may be on its
+ * way once more, and must not be taken for a new wish. */
 static bool finish(struct node *n, struct node_task *t, struct peer_change_reply *reply)
 {
-    const struct node_task task = *t;
-
-    task_close(n, t);
-    tell(n, &task, reply);
+    t->state = NODE_TASK_OVER;
+    t->hands_over = false;
+    t->told = *reply;
+    t->alive_until = n->now + NODE_TASK_KEEP_TIMEOUTS * (mono_ms)n->config.raft.election_timeout_ms;
+    t->retry_at = t->alive_until;
+    tell(n, t, reply);
     return false;
 }
 
@@ -80,9 +86,8 @@ static bool progress(struct node *n, struct node_task *t, enum peer_change_step 
 
 /* ---- Steps ---- */
 
-static void task_retry(const struct node *n, struct node_task *t, mono_ms at)
+static void task_retry(struct node_task *t, mono_ms at)
 {
-    (void)n;
     t->retry_at = t->retry_at < at ? t->retry_at : at;
 }
 
@@ -91,9 +96,8 @@ static bool refused_by_core(struct node *n, struct node_task *t)
     char why[PEER_WHY_SIZE];
     int code = n->fx.request_code;
 
-    if (code == -RD_ENOT_READY ||
-        (code == -RD_ETRANSFER && t->change.kind != PEER_CHANGE_TRANSFER)) {
-        task_retry(n, t, n->now + n->config.raft.heartbeat_ms / 4 + 1); /* soon over */
+    if (code == -RD_ENOT_READY || code == -RD_ETRANSFER) {
+        task_retry(t, n->now + n->config.raft.heartbeat_ms / 4 + 1); /* soon over */
         return true;
     }
     node_reason_text(n, &n->fx.refusal, why, sizeof why);
@@ -106,8 +110,8 @@ static bool hand_over_first(struct node *n, struct node_task *t)
     char why[PEER_WHY_SIZE];
     int code = handover_begin(n, 0, why, sizeof why);
 
-    if (code == -RD_ENOT_READY || code == -RD_ETRANSFER) {
-        task_retry(n, t, n->now + n->config.raft.heartbeat_ms / 4 + 1);
+    if (code == -RD_ENOT_READY) {
+        task_retry(t, n->now + n->config.raft.heartbeat_ms / 4 + 1);
         return true;
     }
     if (code) {
@@ -177,7 +181,7 @@ static bool add_dialled(struct node *n, struct node_task *t, const struct peer_h
                             .store = hello->store};
 
     raft_view_get(n->raft, &view);
-    if (gone && !hello->empty) { /* its link may be up still: it is being told */
+    if (gone) { /* its link may be up still: it is being told */
         (void)snprintf(why, sizeof why, "it was removed at index %" PRIu64, gone->index);
         return refuse_removed(n, t, why);
     }
@@ -228,20 +232,32 @@ static bool add_dial(struct node *n, struct node_task *t)
         t->state = NODE_TASK_DIALLING;
         t->dial_since = n->now;
     }
-    if (peer && peer->up && strcmp(peer->linked, t->change.address) == 0) {
+    /* The link to one that was removed may still be up: another one may answer there by now. */
+    bool dead =
+        peer && membership_tombstone(raft_membership(n->raft), peer->hello.id, &peer->hello.store);
+    if (peer && !dead && peer->up && strcmp(peer->linked, t->change.address) == 0) {
         return add_dialled(n, t, &peer->hello);
     }
     if (n->now >= t->dial_since + NODE_DIAL_MAX_MS) {
         return refuse(n, t, -RD_EUNREACHABLE, "node %" PRIu32 " does not answer at %s within %d ms",
                       t->change.id, t->change.address, NODE_DIAL_MAX_MS);
     }
-    task_retry(n, t, t->dial_since + NODE_DIAL_MAX_MS);
+    task_retry(t, t->dial_since + NODE_DIAL_MAX_MS);
     return progress(n, t, PEER_CHANGE_DIALLING, 0, 0);
+}
+
+/* What a peer says in its refusal becomes a client's answer: only what can be true of it. */
+static int code_of_refusal(int code)
+{
+    bool fits = code == -RD_EUNREACHABLE || code == -RD_EWRONG_CLUSTER || code == -RD_ENOT_EMPTY ||
+                code == -RD_EREMOVED;
+
+    return fits ? code : -RD_EINVALID;
 }
 
 void tasks_unreachable(struct node *n, raft_id peer, int code, const char *why)
 {
-    code = code == -RD_EPROTOCOL ? -RD_EINVALID : code; /* what a newer one said in its own code */
+    code = code_of_refusal(code);
     for (uint32_t i = n->tasks_count; i > 0; i--) {
         struct node_task *t = &n->tasks[i - 1];
         bool patient =
@@ -297,7 +313,7 @@ static bool add_learner(struct node *n, struct node_task *t, const struct raft_m
         return progress(n, t, PEER_CHANGE_COMMITTING, 0, 0);
     }
     (void)raft_peer_view(n->raft, member->id, &peer);
-    task_retry(n, t, n->now + NODE_TELL_PROGRESS_MS);
+    task_retry(t, n->now + NODE_TELL_PROGRESS_MS);
     return progress(n, t, PEER_CHANGE_CATCHING_UP, peer.match, view.last);
 }
 
@@ -328,6 +344,10 @@ static bool turn_add(struct node *n, struct node_task *t)
     if (replaces && !membership_find(m, replaces) && !membership_tombstone(m, replaces, NULL)) {
         return refuse(n, t, -RD_ENOT_FOUND,
                       "node %" PRIu32 ", which is to be replaced, is no member", replaces);
+    }
+    if (!member && t->state == NODE_TASK_BEGUN) { /* not to be added behind that operator's back */
+        return refuse(n, t, -RD_ECONFLICT, "node %" PRIu32 " was added, and removed meanwhile",
+                      t->change.id);
     }
     return member ? add_member(n, t, member) : add_dial(n, t);
 }
@@ -394,7 +414,7 @@ static bool turn_transfer(struct node *n, struct node_task *t)
     }
     int code = handover_begin(n, t->change.id, why, sizeof why);
     if (code == -RD_ENOT_READY) {
-        task_retry(n, t, n->now + n->config.raft.heartbeat_ms / 4 + 1);
+        task_retry(t, n->now + n->config.raft.heartbeat_ms / 4 + 1);
         return true;
     }
     if (code) {
@@ -439,15 +459,22 @@ static bool transfer_is_over(struct node *n, struct node_task *t, int code, raft
 
 void tasks_handed_over(struct node *n, int code, raft_id to, raft_term term, const char *why)
 {
+    struct raft_view view;
+
+    raft_view_get(n->raft, &view);
+    /* If nothing came of what was told, it stands again, at once. */
+    bool leads = n->handover.phase == NODE_HANDOVER_UNDER_WAY &&
+                 (view.state == RAFT_LEADER || view.state == RAFT_CANDIDATE);
     for (uint32_t i = n->tasks_count; i > 0; i--) {
         struct node_task *t = &n->tasks[i - 1];
         if (t->change.kind == PEER_CHANGE_TRANSFER && t->state == NODE_TASK_BEGUN) {
             (void)transfer_is_over(n, t, code, to, term, why);
-        } else if (t->hands_over && code) {
+        } else if (t->hands_over && code && leads) {
             (void)refuse(n, t, code, "node %" PRIu32 " leads and did not hand over: %s",
                          t->change.id, why);
-        } else if (t->hands_over) {
-            (void)refuse(n, t, -RD_ENOT_LEADER, "node %" PRIu32 " leads now", to);
+        } else if (t->hands_over) { /* whoever leads now is asked for the change itself */
+            (void)refuse(n, t, -RD_ENOT_LEADER, "node %" PRIu32 " does not lead any more",
+                         n->config.raft.id);
         }
     }
 }
@@ -460,7 +487,7 @@ static struct node_task *task_find(const struct node *n, raft_id origin,
     for (uint32_t i = 0; i < n->tasks_count; i++) {
         struct node_task *t = &n->tasks[i];
         if (t->origin == origin && t->change.seq == change->seq &&
-            t->change.incarnation == change->incarnation) {
+            t->change.incarnation == change->incarnation && t->change.term == change->term) {
             return t;
         }
     }
@@ -481,47 +508,84 @@ static bool is_waiting_for_handover(const struct node_task *t)
     return t->hands_over || (t->change.kind == PEER_CHANGE_TRANSFER && t->state == NODE_TASK_BEGUN);
 }
 
-static void turn_task(struct node *n, struct node_task *t, bool leads)
+static void turn_task(struct node *n, struct node_task *t, const struct raft_view *view)
 {
     t->retry_at = t->alive_until;
     if (is_waiting_for_handover(t)) {
         return;
     }
-    if (!leads) {
-        (void)refuse(n, t, -RD_ENOT_LEADER, "node %" PRIu32 " does not lead", n->config.raft.id);
-    } else if (n->now >= t->alive_until) {
+    if (n->now >= t->alive_until) {
         task_close(n, t); /* nobody asks any more */
-    } else {
+    } else if (t->state == NODE_TASK_OVER) {
+        return;
+    } else if (view->state != RAFT_LEADER || view->term != t->leads_in) {
+        (void)refuse(n, t, -RD_ENOT_LEADER, "node %" PRIu32 " does not lead", n->config.raft.id);
+    } else if (view->leader_committed) {
+        /* Before that, what an earlier leader was asked for may still come about or not: nothing
+         * that is said now would be true for certain. */
         (void)task_table[t->change.kind](n, t);
     }
+}
+
+/* Room for one more: what is over is forgotten first. */
+static bool make_room(struct node *n)
+{
+    for (uint32_t i = 0; i < n->tasks_count && n->tasks_count == NODE_TASKS_MAX; i++) {
+        if (n->tasks[i].state == NODE_TASK_OVER) {
+            task_close(n, &n->tasks[i]);
+        }
+    }
+    return n->tasks_count < NODE_TASKS_MAX;
+}
+
+static void ask_again(struct node *n, struct node_task *t, mono_ms alive_until)
+{
+    if (t->state == NODE_TASK_OVER) {
+        tell(n, t, &t->told);
+        return;
+    }
+    t->alive_until = alive_until;
+    t->told_at = 0; /* it may have missed the last word: say it again */
+    t->told.step = (enum peer_change_step)0;
+}
+
+/* Why it is not taken up: 0, or the code. */
+static int check_ask(struct node *n, raft_id from, const struct peer_change *change,
+                     const struct raft_view *view, struct peer_change_reply *reply)
+{
+    bool elsewhere = change->kind != PEER_CHANGE_TRANSFER && change->term != view->term;
+
+    if (!change_is_sound(change)) {
+        (void)snprintf(reply->why, sizeof reply->why, "node %" PRIu32 " does not know this change",
+                       n->config.raft.id);
+        return -RD_EINVALID;
+    }
+    if (view->state != RAFT_LEADER || elsewhere) {
+        return -RD_ENOT_LEADER;
+    }
+    if (!membership_find(raft_membership(n->raft), from)) {
+        (void)snprintf(reply->why, sizeof reply->why, "node %" PRIu32 " is no member", from);
+        return view->change_pending ? -RD_ENOT_READY : -RD_EREMOVED; /* it may stay after all */
+    }
+    return make_room(n) ? 0 : -RD_ENOT_READY;
 }
 
 void tasks_on_ask(struct node *n, raft_id from, const struct peer_change *change)
 {
     struct node_task *t = task_find(n, from, change);
     mono_ms alive_until = n->now + 3 * (mono_ms)n->config.raft.election_timeout_ms;
+    struct peer_change_reply reply = {.step = PEER_CHANGE_REFUSED};
     struct raft_view view;
 
     if (t) {
-        t->alive_until = alive_until;
-        t->told_at = 0; /* it may have missed the last word: say it again */
-        t->told.step = (enum peer_change_step)0;
+        ask_again(n, t, alive_until);
         return;
     }
     raft_view_get(n->raft, &view);
-    struct node_task task = {.origin = from, .change = *change, .alive_until = alive_until};
-    struct peer_change_reply reply = {.step = PEER_CHANGE_REFUSED};
-    if (!change_is_sound(change)) {
-        reply.code = -RD_EINVALID;
-        (void)snprintf(reply.why, sizeof reply.why, "node %" PRIu32 " does not know this change",
-                       n->config.raft.id);
-        tell(n, &task, &reply);
-    } else if (!membership_find(raft_membership(n->raft), from)) {
-        reply.code = -RD_EREMOVED;
-        (void)snprintf(reply.why, sizeof reply.why, "node %" PRIu32 " is no member", from);
-        tell(n, &task, &reply);
-    } else if (view.state != RAFT_LEADER || n->tasks_count == NODE_TASKS_MAX) {
-        reply.code = view.state != RAFT_LEADER ? -RD_ENOT_LEADER : -RD_ENOT_READY;
+    struct node_task task = {
+        .origin = from, .change = *change, .alive_until = alive_until, .leads_in = view.term};
+    reply.code = check_ask(n, from, change, &view, &reply);
+    if (reply.code) {
         tell(n, &task, &reply);
     } else {
         *task_add(n) = task;
@@ -535,7 +599,7 @@ void tasks_turn(struct node *n)
     raft_view_get(n->raft, &view);
     for (uint32_t i = n->tasks_count; i > 0; i--) { /* downwards: closing moves the last */
         if (i <= n->tasks_count) {
-            turn_task(n, &n->tasks[i - 1], view.state == RAFT_LEADER);
+            turn_task(n, &n->tasks[i - 1], &view);
         }
     }
 }

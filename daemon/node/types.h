@@ -24,7 +24,8 @@ struct peer_hello {
     uint64_t process;     /* random, of this process: a copied directory counts like the original */
     uint16_t protocol_min; /* versions it speaks */
     uint16_t protocol_max;
-    bool empty;                   /* its log holds nothing */
+    raft_index session; /* index of the entry that made it a member, in its log; 0: none yet */
+    bool empty;         /* its log holds nothing */
     uint32_t election_timeout_ms; /* its T: no lease may outlast the shortest; 0: not told */
     char name[PEER_NAME_SIZE];
     char uri[PEER_URI_SIZE];
@@ -32,7 +33,7 @@ struct peer_hello {
     char version[PEER_VERSION_SIZE];
     char cluster_name[PEER_NAME_SIZE];       /* the guard of [cluster] name; "" : none */
     char member_list[PEER_MEMBER_LIST_SIZE]; /* its `member` list, canonical: "1@h:p 2@h:p", by id;
-                                                "" : none */
+                                                "" : none, or in a cluster */
     uint32_t bindings_count;                 /* id -> store of its membership in force */
     struct {
         raft_id id;
@@ -96,6 +97,8 @@ struct peer_progress {
 
 /* A change of the membership, or of who leads, asked of the leader. Asked again until it is
  * answered: what it wants is a state, so repetition is harmless. */
+#define PEER_GAP_UNKNOWN UINT32_MAX
+
 enum peer_change_kind {
     PEER_CHANGE_ADD = 1,
     PEER_CHANGE_PROMOTE = 2,
@@ -105,15 +108,16 @@ enum peer_change_kind {
 };
 
 struct peer_change {
-    uint64_t incarnation; /* of the asker's process */
+    uint64_t incarnation; /* tells the asker's processes apart, over all its data directories */
     uint64_t seq;         /* from 1; the same each time it is asked again */
     enum peer_change_kind kind;
     raft_id id;       /* whom; TRANSFER: the target, 0: whoever is best */
     raft_id replaces; /* ADD: the member that leaves afterwards; 0: none */
-    raft_term term;   /* TRANSFER: the leadership that is to end */
-    bool learner;     /* ADD: it stays one */
-    bool no_wait;     /* ADD: done once it is a learner. TRANSFER: once it has begun */
-    bool force;       /* as raft_change */
+    raft_term term; /* TRANSFER: the leadership that is to end. Else: in which it is asked; a later
+                       * one is asked anew */
+    bool learner;   /* ADD: it stays one */
+    bool no_wait;   /* ADD: done once it is a learner. TRANSFER: once it has begun */
+    bool force;     /* as raft_change */
     char address[RAFT_ADDRESS_SIZE]; /* ADD: host:port */
 };
 
@@ -138,7 +142,7 @@ struct peer_change_reply {
     raft_id from;            /* TRANSFER: whose leadership ends */
     raft_id to;              /* TRANSFER: the target; DONE: who leads now */
     raft_term term;          /* TRANSFER, DONE: in which term; 0: not yet known (no_wait) */
-    uint32_t gap_ms;         /* TRANSFER, DONE: for how long writes waited */
+    uint32_t gap_ms;         /* TRANSFER, DONE: for how long writes waited, or PEER_GAP_UNKNOWN */
     char why[PEER_WHY_SIZE]; /* REFUSED: one sentence, with numbers */
 };
 

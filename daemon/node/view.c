@@ -18,10 +18,15 @@ const struct raft *node_raft(const struct node *n)
 const char *node_state_text(enum node_state_name s)
 {
     static const char *const names[] = {
-        [NODE_UNCONFIGURED] = "unconfigured", [NODE_FORMING] = "forming",
-        [NODE_JOINING] = "joining",           [NODE_FOLLOWER] = "follower",
-        [NODE_CANDIDATE] = "candidate",       [NODE_LEADER] = "leader",
-        [NODE_HANDING_OVER] = "handing_over", [NODE_REMOVED] = "removed",
+        [NODE_UNCONFIGURED] = "unconfigured",
+        [NODE_FORMING] = "forming",
+        [NODE_JOINING] = "joining",
+        [NODE_FOLLOWER] = "follower",
+        [NODE_LEARNER] = "learner",
+        [NODE_CANDIDATE] = "candidate",
+        [NODE_LEADER] = "leader",
+        [NODE_HANDING_OVER] = "handing_over",
+        [NODE_REMOVED] = "removed",
     };
 
     return names[s];
@@ -50,26 +55,20 @@ const struct raft_member *node_self(const struct node *n)
     return self && uuid_equal(&self->store, &n->config.raft.store) ? self : NULL;
 }
 
-bool node_is_removed(const struct node *n)
-{
-    const struct raft_membership *m = raft_membership(n->raft);
-    struct raft_view view;
+const char node_removed_text[] = "this node was removed from the cluster: ask another member";
 
-    raft_view_get(n->raft, &view);
-    return view.removed ||
-           (!membership_find(m, n->config.raft.id) &&
-            membership_tombstone(m, n->config.raft.id, &n->config.raft.store) != NULL);
+static bool is_removed_in(const struct node *n, const struct raft_membership *m)
+{
+    return !membership_find(m, n->config.raft.id) &&
+           membership_tombstone(m, n->config.raft.id, &n->config.raft.store) != NULL;
 }
 
-bool node_removal_is_sure(const struct node *n)
+bool node_is_removed(const struct node *n)
 {
-    const struct raft_membership *m = raft_membership_committed(n->raft);
     struct raft_view view;
 
     raft_view_get(n->raft, &view);
-    return view.removed ||
-           (!membership_find(m, n->config.raft.id) &&
-            membership_tombstone(m, n->config.raft.id, &n->config.raft.store) != NULL);
+    return view.removed || is_removed_in(n, raft_membership_committed(n->raft));
 }
 
 static enum node_state_name state_name(const struct node *n, const struct raft_view *view)
@@ -83,17 +82,35 @@ static enum node_state_name state_name(const struct node *n, const struct raft_v
     if (node_is_removed(n)) {
         return NODE_REMOVED;
     }
-    if (!node_self(n)) {
+    const struct raft_member *self = node_self(n);
+    if (!self && !is_removed_in(n, raft_membership(n->raft))) {
         return NODE_JOINING;
     }
-    return view->state == RAFT_FOLLOWER ? NODE_FOLLOWER : NODE_CANDIDATE;
+    if (view->state != RAFT_FOLLOWER) {
+        return NODE_CANDIDATE;
+    }
+    return self && self->role == RAFT_LEARNER ? NODE_LEARNER : NODE_FOLLOWER;
 }
 
-static void silence_reason(const struct raft_view *view, mono_ms now, char *text, size_t size)
+/* When there was a leader last, as known here; 0: never. */
+static mono_ms led_last(const struct node *n, const struct raft_view *view)
 {
-    if (view->leader_contact) {
-        (void)snprintf(text, size, "electing: no leader heard for %" PRIu64 " ms",
-                       now - view->leader_contact);
+    return view->leader_contact > n->led_at ? view->leader_contact : n->led_at;
+}
+
+static void silence_reason(const struct node *n, const struct raft_view *view, mono_ms now,
+                           char *text, size_t size)
+{
+    mono_ms last = led_last(n, view);
+
+    if (is_removed_in(n, raft_membership(n->raft))) { /* as after a restart */
+        (void)snprintf(text, size,
+                       "its log ends with its removal, at index %" PRIu64
+                       ", which no member has confirmed yet",
+                       raft_membership(n->raft)->index);
+    } else if (last) {
+        (void)snprintf(text, size, "electing: no leader%s for %" PRIu64 " ms",
+                       last == n->led_at ? "" : " heard", now - last);
     } else {
         (void)snprintf(text, size, "electing: no leader known");
     }
@@ -157,10 +174,11 @@ static void reason_text(const struct node *n, const struct raft_view *view,
         break;
     case NODE_FOLLOWER:
     case NODE_CANDIDATE:
+    case NODE_LEARNER:
         if (view->disk_stalled) {
             (void)snprintf(text, size, "disk: a log commit is overdue");
         } else if (!p->leader) {
-            silence_reason(view, now, text, size);
+            silence_reason(n, view, now, text, size);
             size_t used = strlen(text);
             (void)refusals_reason(n, "; ", text + used, size - used);
         }
@@ -181,7 +199,7 @@ void node_public_get(const struct node *n, mono_ms now, struct node_public *out)
         .term = view.term,
         .lease_remaining_ms = raft_claim_remaining(n->raft, now),
         .contact_ms = view.state == RAFT_LEADER ? 0
-                      : view.leader_contact     ? now - view.leader_contact
+                      : led_last(n, &view)      ? now - led_last(n, &view)
                                                 : UINT64_MAX,
     };
     out->is_leader = out->lease_remaining_ms > 0;

@@ -132,7 +132,8 @@ void writes_on_forward(struct node *n, raft_id from, struct peer_forward *f)
     if (view.state != RAFT_LEADER) {
         result.code = -RD_ENOT_LEADER;
     } else if (!origin) {
-        result.code = -RD_EREMOVED; /* what it asks now stands after its removal */
+        /* What it asks now would stand after its removal, which may come to nothing. */
+        result.code = view.change_pending ? -RD_ENOT_READY : -RD_EREMOVED;
     } else if (!state_recall(n->state, &f->request, &result)) {
         result.code = propose(n, &f->request, f->txn, view.term);
         if (result.code == 0) {
@@ -153,9 +154,6 @@ bool node_leader_is_reachable(const struct node *n, const struct raft_view *view
 
     return view->state == RAFT_LEADER || (view->leader && peer && peer->up && node_self(n));
 }
-
-static const char removed_text[] =
-    "this node was removed from the cluster, and the write was not applied: ask another member";
 
 /* Our own log has no room for this write. */
 static void refuse_here(struct node *n, struct node_write_slot *w)
@@ -248,7 +246,7 @@ void node_write(struct node *n, uint64_t token, struct blob *txn, mono_ms deadli
         return;
     }
     if (node_is_removed(n)) {
-        node_refuse(n, token, -RD_EREMOVED, removed_text);
+        node_refuse(n, token, -RD_EREMOVED, node_removed_text);
         blob_unref(txn);
         return;
     }
@@ -310,7 +308,7 @@ void writes_on_reply(struct node *n, raft_id from, const struct peer_forward_rep
         return;
     }
     if (reply->result.code == -RD_EREMOVED && w->handed == 0) {
-        node_refuse(n, w->token, -RD_EREMOVED, removed_text);
+        node_refuse(n, w->token, -RD_EREMOVED, node_removed_text);
         close_slot(n, w);
         return;
     }
@@ -345,12 +343,14 @@ void writes_applied(struct node *n, const struct raft_entry *e, const struct sta
     }
 }
 
-void writes_removed(struct node *n)
+void writes_removed(struct node *n, bool applied)
 {
     for (uint64_t seq = n->floor; seq < n->next_seq; seq++) {
         struct node_write_slot *w = slot_of(n, seq);
         if (w->open) {
-            node_refuse(n, w->token, -RD_EREMOVED, removed_text);
+            bool unsure = w->handed > 0 && !applied;
+            node_refuse(n, w->token, unsure ? -RD_EUNKNOWN_OUTCOME : -RD_EREMOVED,
+                        node_removed_text);
             close_slot(n, w);
         }
     }

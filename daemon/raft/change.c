@@ -1,38 +1,31 @@
 /* Changing the membership: one server at a time, by a leader whose word is settled (thesis 4). */
-#include <string.h>
 
 #include "base/err.h"
 #include "raft/internal.h"
-
-static int refuse(struct raft_reason *why, int code, const char *text, uint64_t a, uint64_t b,
-                  uint64_t c)
-{
-    *why = (struct raft_reason){.text = text, .numbers = {a, b, c}};
-    return code;
-}
 
 int change_gate(const struct raft *r, struct raft_reason *why)
 {
     const struct raft_membership *m = raft_in_force(r);
 
     if (r->state != RAFT_LEADER) {
-        return refuse(why, -RD_ENOT_LEADER, "this node does not lead", 0, 0, 0);
+        return raft_refuse(why, -RD_ENOT_LEADER, "this node does not lead", 0, 0, 0);
     }
     /* Before that an entry of a predecessor may still replace ours, and two changes from one parent
      * could both count (Ongaro's correction of 2015, trap 1). */
     if (r->commit < r->term_start) {
-        return refuse(why, -RD_ENOT_READY, "the leader has not committed in its term # yet",
-                      r->term, 0, 0);
+        return raft_refuse(why, -RD_ENOT_READY, "the leader has not committed in its term # yet",
+                           r->term, 0, 0);
     }
     if (m->index > r->commit) {
-        return refuse(
+        return raft_refuse(
             why, -RD_ECHANGE_PENDING,
             "the change at index # is not committed yet, the commit index is #: try again",
             m->index, r->commit, 0);
     }
     if (r->transfer.phase) {
-        return refuse(why, -RD_ETRANSFER, "leadership is being handed over to node #: try again",
-                      r->transfer.target, 0, 0);
+        return raft_refuse(why, -RD_ETRANSFER,
+                           "leadership is being handed over to node #: try again",
+                           r->transfer.target, 0, 0);
     }
     return 0;
 }
@@ -51,9 +44,10 @@ static int check_caught_up(const struct raft *r, const struct raft_change *c,
     if (c->kind != RAFT_CHANGE_PROMOTE || c->force || has_caught_up(r, p)) {
         return 0;
     }
-    return refuse(why, -RD_ENOT_CAUGHT_UP,
-                  "node # has # of # entries, and has not caught up within one election timeout",
-                  c->id, p ? p->match : 0, r->log.last);
+    return raft_refuse(
+        why, -RD_ENOT_CAUGHT_UP,
+        "node # has # of # entries, and has not caught up within one election timeout", c->id,
+        p ? p->match : 0, r->log.last);
 }
 
 /* One that does not answer is never made a voter, forced or not: it could only be in the way. */
@@ -62,13 +56,18 @@ static int check_answers(const struct raft *r, const struct raft_change *c, stru
     const struct progress *p = leader_peer(r, c->id);
 
     if (c->kind != RAFT_CHANGE_PROMOTE || !p ||
-        (p->contact && r->now < p->contact + r->config.election_timeout_ms)) {
+        (progress_answers(p) && r->now < p->contact + r->config.election_timeout_ms)) {
         return 0;
     }
-    return p->contact ? refuse(why, -RD_EUNREACHABLE, "node # has not been heard for # ms", c->id,
-                               r->now - p->contact, 0)
-                      : refuse(why, -RD_EUNREACHABLE, "node # has not been heard in this term",
-                               c->id, 0, 0);
+    if (p->contact && !progress_answers(p)) {
+        return raft_refuse(why, -RD_EUNREACHABLE,
+                           "the link to node # is down, it was last heard # ms ago", c->id,
+                           r->now - p->contact, 0);
+    }
+    return p->contact ? raft_refuse(why, -RD_EUNREACHABLE, "node # has not been heard for # ms",
+                                    c->id, r->now - p->contact, 0)
+                      : raft_refuse(why, -RD_EUNREACHABLE, "node # has not been heard in this term",
+                                    c->id, 0, 0);
 }
 
 /* Voters of whom a leader this young cannot tell yet whether they answer. */
@@ -96,15 +95,15 @@ static int check_quorum(const struct raft *r, const struct raft_change *c,
         return 0;
     }
     if (live + unheard_voters(r, next) >= need) {
-        return refuse(why, -RD_ENOT_READY, "only # of # voters have been heard yet in term #", live,
-                      membership_voters(next), r->term);
+        return raft_refuse(why, -RD_ENOT_READY, "only # of # voters have been heard yet in term #",
+                           live, membership_voters(next), r->term);
     }
-    return refuse(why, -RD_EWOULD_LOSE_QUORUM,
-                  shrinks
-                      ? "# of the # voters left would answer, # are needed: --force does it all "
-                        "the same"
-                      : "# of then # voters would answer, # are needed",
-                  live, membership_voters(next), need);
+    return raft_refuse(
+        why, -RD_EWOULD_LOSE_QUORUM,
+        shrinks ? "# of the # voters left would answer, # are needed: --force does it all "
+                  "the same"
+                : "# of then # voters would answer, # are needed",
+        live, membership_voters(next), need);
 }
 
 /* A leader does not remove or demote itself: its successor does (trap 10). */
@@ -113,7 +112,7 @@ static int check_self(const struct raft *r, const struct raft_change *c, struct 
     if (c->id != r->config.id) {
         return 0;
     }
-    return refuse(why, -RD_EHAND_OVER, "node # leads: it has to hand over first", c->id, 0, 0);
+    return raft_refuse(why, -RD_EHAND_OVER, "node # leads: it has to hand over first", c->id, 0, 0);
 }
 
 static void append_membership(struct raft *r, const struct raft_membership *next)
@@ -165,8 +164,9 @@ void change_auto_promote(struct raft *r)
         if (member->auto_promote && has_caught_up(r, leader_peer(r, member->id)) &&
             change_gate(r, &why) == 0) {
             const struct raft_change promote = {.kind = RAFT_CHANGE_PROMOTE, .id = member->id};
-            (void)change(r, &promote, &why);
-            return; /* one at a time; and `m` is another now */
+            if (change(r, &promote, &why) == 0) {
+                return; /* one at a time; and `m` is another now */
+            }
         }
     }
 }

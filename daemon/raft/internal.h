@@ -11,8 +11,10 @@
 enum {
     READS_MAX = 4096, /* read rounds waiting at once; beyond it the oldest are told to retry */
     COMMIT_NOTICE_DELAY_MS = 5, /* how long a new commit index may wait for an append to ride on */
-    TRANSFER_HEARD_BEATS = 3,   /* a target was heard within so many heartbeat intervals */
-    FAREWELL_TIMEOUTS = 10, /* for so many election timeouts a removed member is told, at most */
+    TRANSFER_FAILED_TIMEOUTS =
+        5,                    /* who did not take over is avoided for so many election timeouts */
+    TRANSFER_HEARD_BEATS = 3, /* a target was heard within so many heartbeat intervals */
+    FAREWELL_TIMEOUTS = 10,   /* for so many election timeouts a removed member is told, at most */
 };
 
 /* ---- log.c: the log in memory ---- */
@@ -79,9 +81,13 @@ struct progress {
     uint64_t ack_seq;       /* newest message it answered */
     mono_ms ack_stamp;      /* when we had sent that message: 0 never */
     mono_ms contact;        /* last answer; 0: never in this term */
-    mono_ms moved;          /* when match or the window last moved */
-    raft_index round_last;  /* catch-up rounds (thesis 4.2.1): the one under way ends here, */
-    mono_ms round_began;    /* and began then */
+    uint64_t cut_seq; /* no earlier message is answered by who is there now: the link went down */
+    mono_ms moved;    /* when match or the window last moved */
+    raft_index round_last; /* catch-up rounds (thesis 4.2.1): the one under way ends here, */
+    mono_ms round_began;   /* and began then */
+    raft_index round_from; /* what it had then */
+    mono_ms round_took;    /* the last one completed, */
+    uint64_t round_size;   /* which brought so many entries */
     mono_ms had_all_at; /* beginning of the last one completed: it has all we had then; 0: none */
     raft_index leaving; /* index of the entry that removed it; 0: it is a member */
     mono_ms leaving_until; /* it is told no longer than this */
@@ -94,6 +100,8 @@ struct progress {
 void progress_init(struct progress *p, const struct raft_member *m, raft_index next,
                    uint32_t window_capacity, mono_ms now);
 void progress_done(struct progress *p);
+/* Answered in this term, and since the link to it last went down. */
+bool progress_answers(const struct progress *p);
 void progress_probe(struct progress *p); /* fall back: send again from match + 1 */
 void progress_sent(struct progress *p, raft_index last, uint32_t bytes, uint32_t capacity,
                    mono_ms now);
@@ -184,6 +192,8 @@ struct raft {
     struct progress *peers;
     uint32_t peers_count, peers_capacity;
     struct transfer transfer;
+    raft_id transfer_failed; /* who was told to take over and did not; 0: nobody */
+    mono_ms transfer_failed_at;
     raft_index term_start; /* our no-op: nothing is served before it commits */
     mono_ms leader_since;  /* or the end of a pause: silence counts from here */
     mono_ms heartbeat_deadline;

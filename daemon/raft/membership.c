@@ -69,28 +69,22 @@ void membership_insert(struct raft_membership *m, const struct raft_member *memb
 
 /* ---- Changes ---- */
 
-static int refuse(struct raft_reason *why, int code, const char *text, uint64_t a, uint64_t b)
-{
-    *why = (struct raft_reason){.text = text, .numbers = {a, b}};
-    return code;
-}
-
 static int refuses_add(const struct raft_membership *m, const struct raft_change *c,
                        struct raft_reason *why)
 {
     if (membership_find(m, c->id)) {
-        return refuse(why, -RD_EALREADY_MEMBER, "node # is a member already", c->id, 0);
+        return raft_refuse(why, -RD_EALREADY_MEMBER, "node # is a member already", c->id, 0, 0);
     }
     if (m->members_count == RAFT_MEMBERS_MAX) {
-        return refuse(why, -RD_ETOO_LARGE, "# members are the most a cluster can have",
-                      RAFT_MEMBERS_MAX, 0);
+        return raft_refuse(why, -RD_ETOO_LARGE, "# members are the most a cluster can have",
+                           RAFT_MEMBERS_MAX, 0, 0);
     }
     if (c->auto_promote && membership_voters(m) == RAFT_VOTERS_MAX) {
-        return refuse(
+        return raft_refuse(
             why, -RD_ETOO_LARGE,
             "# voters are the most a cluster can have: add it as a learner, or demote one "
             "of them first",
-            RAFT_VOTERS_MAX, 0);
+            RAFT_VOTERS_MAX, 0, 0);
     }
     return 0;
 }
@@ -99,12 +93,12 @@ static int refuses_promote(const struct raft_membership *m, const struct raft_ch
                            struct raft_reason *why)
 {
     if (membership_is_voter(m, c->id)) {
-        return refuse(why, -RD_EALREADY_MEMBER, "node # is a voter already", c->id, 0);
+        return raft_refuse(why, -RD_EALREADY_MEMBER, "node # is a voter already", c->id, 0, 0);
     }
     if (membership_voters(m) == RAFT_VOTERS_MAX) {
-        return refuse(why, -RD_ETOO_LARGE,
-                      "# voters are the most a cluster can have: demote one of them first",
-                      RAFT_VOTERS_MAX, 0);
+        return raft_refuse(why, -RD_ETOO_LARGE,
+                           "# voters are the most a cluster can have: demote one of them first",
+                           RAFT_VOTERS_MAX, 0, 0);
     }
     return 0;
 }
@@ -113,10 +107,11 @@ static int refuses_leaving(const struct raft_membership *m, const struct raft_ch
                            struct raft_reason *why)
 {
     if (membership_is_voter(m, c->id) && membership_voters(m) == 1) {
-        return refuse(why, -RD_ELAST_VOTER,
-                      "node # is the last voter: without it there is no cluster; add or promote "
-                      "another one first",
-                      c->id, 0);
+        return raft_refuse(
+            why, -RD_ELAST_VOTER,
+            "node # is the last voter: without it there is no cluster; add or promote "
+            "another one first",
+            c->id, 0, 0);
     }
     return 0;
 }
@@ -185,7 +180,7 @@ int membership_refuses(const struct raft_membership *m, const struct raft_change
     const struct change_row *row = &change_table[c->kind];
 
     if (row->of_member && !membership_find(m, c->id)) {
-        return refuse(why, -RD_ENOT_FOUND, "node # is no member", c->id, 0);
+        return raft_refuse(why, -RD_ENOT_FOUND, "node # is no member", c->id, 0, 0);
     }
     return row->refuses(m, c, why);
 }

@@ -12,7 +12,7 @@ void progress_init(struct progress *p, const struct raft_member *m, raft_index n
         .state = PROGRESS_PROBE,
         .next = next,
         .moved = now,
-        .round_last = next - 1,
+        .round_last = next - 1, /* what there was before the first that it is sent */
         .round_began = now,
         .window = mem_alloc(window_capacity * sizeof *p->window),
     };
@@ -22,6 +22,11 @@ void progress_init(struct progress *p, const struct raft_member *m, raft_index n
 void progress_done(struct progress *p)
 {
     mem_free(p->window);
+}
+
+bool progress_answers(const struct progress *p)
+{
+    return p->contact && p->ack_seq >= p->cut_seq;
 }
 
 static void window_clear(struct progress *p)
@@ -81,7 +86,11 @@ bool progress_acked(struct progress *p, raft_index index, uint32_t capacity, mon
 void progress_round(struct progress *p, raft_index last, mono_ms now)
 {
     if (p->match >= p->round_last) {
+        /* The first one tells what it had before: that is no pace. */
+        p->round_size = p->had_all_at ? p->match - p->round_from : 0;
+        p->round_took = now - p->round_began;
         p->had_all_at = p->round_began;
+        p->round_from = p->match;
         p->round_began = now;
         p->round_last = last;
     }

@@ -142,6 +142,20 @@ int raft_restore_entry(struct raft *r, const struct raft_entry *entry)
     return 0;
 }
 
+/* Has nobody else ever had a vote, as far as the log goes? Then nobody's lease and nobody's claims can
+ * be alive. (Before the first commit index is known every membership of the log is here.) */
+static bool was_always_alone(const struct raft *r)
+{
+    for (uint32_t i = 0; i < r->memberships_count; i++) {
+        const struct raft_membership *m = &r->memberships[i];
+        if (membership_voters(m) != 1 || !membership_is_voter(m, r->config.id) ||
+            m->tombstones_count > 0) {
+            return false;
+        }
+    }
+    return raft_is_voter(r);
+}
+
 void raft_start(struct raft *r, mono_ms now)
 {
     bool configured = uuid_is_set(&r->cluster);
@@ -158,7 +172,7 @@ void raft_start(struct raft *r, mono_ms now)
     r->loyal_ms = r->loyal_ms > timeout ? r->loyal_ms : timeout;
     r->refuse_until = r->term > 0 ? now + r->loyal_ms : 0;
     election_timer_reset(r);
-    if (raft_is_voter(r) && membership_voters(raft_in_force(r)) == 1) {
+    if (was_always_alone(r)) {
         r->election_deadline = now; /* a single voter has nobody to wait for */
     }
 }
@@ -317,6 +331,7 @@ static int on_link_down(struct raft *r, const struct raft_event *e)
 
     if (p) {
         progress_probe(p);
+        p->cut_seq = r->seq + 1; /* what is under way says nothing of the time after */
     } else if (r->state != RAFT_LEADER && e->peer == r->leader) {
         read_fail_all(r, -RD_ENOT_READY); /* the question may be lost: ask again */
     }

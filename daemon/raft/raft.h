@@ -71,7 +71,7 @@ enum raft_event_type {
     RAFT_EV_CHANGE,   /* change the membership, if this node leads */
     RAFT_EV_TRANSFER, /* hand leadership over, if this node leads */
     RAFT_EV_REMOVED,  /* a member of our cluster proved that we were removed: keep quiet */
-    RAFT_EV_RETIRE,   /* about to stop: never stand again */
+    RAFT_EV_RETIRE,   /* about to stop: stand only to end a leadership that was being handed over */
     RAFT_EV_FLUSH,    /* end of the turn: send what has gathered */
     RAFT_EV_COUNT,
 };

@@ -2,7 +2,6 @@
  * for a moment, the lease is given up, the target is told to stand. What was told cannot be taken
  * back: it may elect the target around everybody's stickiness. So if nothing comes of it, not the
  * old lease goes on but a new term begins (trap 50). */
-#include <string.h>
 
 #include "base/err.h"
 #include "raft/internal.h"
@@ -16,17 +15,20 @@ static const char *const decline_texts[RAFT_DECLINE_COUNT] = {
 
 /* ---- Choosing ---- */
 
+static mono_ms heard_window(const struct raft *r)
+{
+    return TRANSFER_HEARD_BEATS * (mono_ms)r->config.heartbeat_ms;
+}
+
 static bool was_heard(const struct raft *r, const struct progress *p)
 {
-    mono_ms window = TRANSFER_HEARD_BEATS * (mono_ms)r->config.heartbeat_ms;
-
-    return p->contact && r->now <= p->contact + window;
+    return progress_answers(p) && r->now <= p->contact + heard_window(r);
 }
 
 /* Has everybody had the time to answer this leader? */
 static bool is_young(const struct raft *r)
 {
-    return r->now < r->leader_since + TRANSFER_HEARD_BEATS * (mono_ms)r->config.heartbeat_ms;
+    return r->now < r->leader_since + heard_window(r);
 }
 
 static int check_silence(const struct raft *r, const struct progress *p, struct raft_reason *why)
@@ -34,20 +36,21 @@ static int check_silence(const struct raft *r, const struct progress *p, struct 
     if (was_heard(r, p)) {
         return 0;
     }
-    if (p->contact == 0 && is_young(r)) {
-        *why = (struct raft_reason){.text = "node # has not been heard yet in term #",
-                                    .numbers = {p->id, r->term}};
-        return -RD_ENOT_READY;
+    if (p->contact == 0) {
+        return is_young(r)
+                   ? raft_refuse(why, -RD_ENOT_READY, "node # has not been heard yet in term #",
+                                 p->id, r->term, 0)
+                   : raft_refuse(why, -RD_EUNREACHABLE, "node # has not been heard in this term",
+                                 p->id, 0, 0);
     }
-    *why = p->contact
-               ? (struct raft_reason){.text = "node # was last heard # ms ago, more than the # ms "
-                                              "that count as reachable",
-                                      .numbers = {p->id, r->now - p->contact,
-                                                  (uint64_t)TRANSFER_HEARD_BEATS *
-                                                      r->config.heartbeat_ms}}
-               : (struct raft_reason){.text = "node # has not been heard in this term",
-                                      .numbers = {p->id}};
-    return -RD_EUNREACHABLE;
+    if (!progress_answers(p)) {
+        return raft_refuse(why, -RD_EUNREACHABLE,
+                           "the link to node # is down, it was last heard # ms ago", p->id,
+                           r->now - p->contact, 0);
+    }
+    return raft_refuse(why, -RD_EUNREACHABLE,
+                       "node # was last heard # ms ago, more than the # ms that count as reachable",
+                       p->id, r->now - p->contact, heard_window(r));
 }
 
 static int check_target(const struct raft *r, raft_id id, struct raft_reason *why)
@@ -55,22 +58,38 @@ static int check_target(const struct raft *r, raft_id id, struct raft_reason *wh
     const struct raft_member *member = membership_find(raft_in_force(r), id);
 
     if (!member) {
-        *why = (struct raft_reason){.text = "node # is no member", .numbers = {id}};
-        return -RD_ENOT_FOUND;
+        return raft_refuse(why, -RD_ENOT_FOUND, "node # is no member", id, 0, 0);
     }
     if (id == r->config.id) {
-        *why = (struct raft_reason){.text = "node # leads already", .numbers = {id}};
-        return -RD_ENO_TARGET;
+        return raft_refuse(why, -RD_ENO_TARGET, "node # leads already", id, 0, 0);
     }
     if (member->role != RAFT_VOTER) {
-        *why = (struct raft_reason){.text = "node # is a learner: only voters can lead",
-                                    .numbers = {id}};
-        return -RD_ENO_TARGET;
+        return raft_refuse(why, -RD_ENO_TARGET, "node # is a learner: only voters can lead", id, 0,
+                           0);
     }
     return check_silence(r, leader_peer(r, id), why);
 }
 
+/* One that just did not take over may be chosen last: it could be on its way out, too. */
+static bool has_failed(const struct raft *r, raft_id id)
+{
+    return id == r->transfer_failed &&
+           r->now < r->transfer_failed_at +
+                        TRANSFER_FAILED_TIMEOUTS * (mono_ms)r->config.election_timeout_ms;
+}
+
 /* The reachable voter with the highest match index. */
+static bool is_better(const struct raft *r, const struct progress *p, const struct progress *than)
+{
+    if (!than) {
+        return true;
+    }
+    if (has_failed(r, p->id) != has_failed(r, than->id)) {
+        return has_failed(r, than->id);
+    }
+    return p->match > than->match;
+}
+
 static int choose_target(const struct raft *r, raft_id *out, struct raft_reason *why)
 {
     const struct raft_membership *m = raft_in_force(r);
@@ -78,17 +97,15 @@ static int choose_target(const struct raft *r, raft_id *out, struct raft_reason 
 
     for (uint32_t i = 0; i < m->members_count; i++) {
         const struct progress *p = leader_peer(r, m->members[i].id);
-        if (p && m->members[i].role == RAFT_VOTER && was_heard(r, p) &&
-            (!best || p->match > best->match)) {
+        if (p && m->members[i].role == RAFT_VOTER && was_heard(r, p) && is_better(r, p, best)) {
             best = p;
         }
     }
     if (!best) {
-        *why = (struct raft_reason){
-            .text = "0 of # other voters were heard within # ms",
-            .numbers = {membership_voters(m) - 1,
-                        (uint64_t)TRANSFER_HEARD_BEATS * r->config.heartbeat_ms}};
-        return is_young(r) && membership_voters(m) > 1 ? -RD_ENOT_READY : -RD_ENO_TARGET;
+        bool soon = is_young(r) && membership_voters(m) > 1;
+        return raft_refuse(why, soon ? -RD_ENOT_READY : -RD_ENO_TARGET,
+                           "0 of # other voters were heard within # ms", membership_voters(m) - 1,
+                           heard_window(r), 0);
     }
     *out = best->id;
     return 0;
@@ -114,14 +131,20 @@ void transfer_request(struct raft *r, raft_id target)
 
 /* ---- Going on ---- */
 
-/* How long claims that we, or who handed over to us, told may still live, on another node's clock:
- * that may run faster than ours by what leases allow for. */
+static mono_ms left_until(const struct raft *r, mono_ms until)
+{
+    return until > r->now ? until - r->now : 0;
+}
+
+/* How long claims may still live that we told, or who handed over to us, on another node's clock. That
+ * may run faster than ours by what leases allow for. What was handed to us has that allowance already:
+ * whichever clocks count it down, in turn, none is faster than that. */
 static uint32_t claims_left(const struct raft *r)
 {
-    mono_ms until = r->claim_told > r->claims_after ? r->claim_told : r->claims_after;
-    mono_ms left = until > r->now ? until - r->now : 0;
+    mono_ms told = left_until(r, r->claim_told) * 10 / 8 + (r->claim_told > r->now);
+    mono_ms handed = left_until(r, r->claims_after);
 
-    return left ? (uint32_t)(left * 10 / 8 + 1) : 0;
+    return (uint32_t)(told > handed ? told : handed);
 }
 
 static void send_timeout_now(struct raft *r)
@@ -140,6 +163,18 @@ static void send_timeout_now(struct raft *r)
     effects_send(r, false);
 }
 
+/* With more under way than the window holds there is always something left to send, however well the
+ * target keeps up. So it is enough that without new entries it would have the rest well in time: at the
+ * pace of the last round, if that brought any and the one under way is not much slower. */
+static bool keeps_up(const struct raft *r, const struct progress *p)
+{
+    mono_ms left = left_until(r, r->transfer.deadline) * 3 / 4;
+    uint64_t rest = r->log.last - p->match;
+
+    return p->round_size > 0 && r->now - p->round_began <= left &&
+           rest * (p->round_took + 1) / p->round_size <= left;
+}
+
 void transfer_advance(struct raft *r)
 {
     const struct progress *p = r->transfer.phase ? leader_peer(r, r->transfer.target) : NULL;
@@ -148,8 +183,8 @@ void transfer_advance(struct raft *r)
         return;
     }
     if (r->transfer.phase == TRANSFER_CATCH_UP && p->state == PROGRESS_REPLICATE &&
-        p->next > r->log.last) {
-        r->transfer.phase = TRANSFER_HOLD; /* one round trip is left */
+        (p->next > r->log.last || keeps_up(r, p))) {
+        r->transfer.phase = TRANSFER_HOLD; /* about one round trip is left */
     }
     if (r->transfer.phase == TRANSFER_HOLD && p->match == r->log.last) {
         send_timeout_now(r);
@@ -163,6 +198,8 @@ static void fail(struct raft *r, int code, const struct raft_reason *why)
     bool sent = r->transfer.phase == TRANSFER_SENT;
 
     r->transfer.phase = TRANSFER_NONE;
+    r->transfer_failed = sent ? r->transfer.target : r->transfer_failed;
+    r->transfer_failed_at = sent ? r->now : r->transfer_failed_at;
     effects_transfer_ended(r, code, why);
     if (sent) {
         election_stand(r, "a hand-over failed, stands for a new term after term #", r->term);

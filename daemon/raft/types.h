@@ -99,6 +99,14 @@ struct raft_reason {
     uint64_t numbers[RAFT_REASON_NUMBERS];
 };
 
+/* The code, and why. */
+static inline int raft_refuse(struct raft_reason *why, int code, const char *text, uint64_t a,
+                              uint64_t b, uint64_t c)
+{
+    *why = (struct raft_reason){.text = text, .numbers = {a, b, c}};
+    return code;
+}
+
 /* ---- Messages ---- */
 
 enum raft_msg_type {

@@ -1,4 +1,5 @@
 /* One request and its answer: what a plain command is. */
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -141,13 +142,38 @@ static int await_reply(struct waiting *w, struct buf *out, struct ctl_error *e)
     }
 }
 
+/* Only what may be called in a signal handler. The signal then ends the process, as it would have. */
+static void on_interrupt(int number)
+{
+    static const char words[] =
+        "\nraftctl: interrupted: it may still happen; raftctl status shows what came of it\n";
+
+    (void)!write(STDERR_FILENO, words, sizeof words - 1);
+    (void)raise(number);
+}
+
+/* For as long as it is waited; who ignores interrupts goes on to. */
+static void mind_interrupts(bool mind)
+{
+    const struct sigaction words = {.sa_handler = on_interrupt,
+                                    .sa_flags = (int)(SA_RESETHAND | SA_NODEFER)};
+    const struct sigaction usual = {.sa_handler = SIG_DFL};
+    struct sigaction now;
+
+    if (sigaction(SIGINT, NULL, &now) == 0 && now.sa_handler == (mind ? SIG_DFL : on_interrupt)) {
+        (void)sigaction(SIGINT, mind ? &words : &usual, NULL);
+    }
+}
+
 static int await(struct ctl *ctl, const struct command *command, uint64_t id, uint64_t deadline,
                  struct buf *out, struct ctl_error *e)
 {
     struct waiting w = {.ctl = ctl, .command = command, .id = id, .deadline = deadline};
 
+    mind_interrupts(style_of(ctl, command) != PROGRESS_SILENT);
     progress_begin(&w.progress, style_of(ctl, command), mono_now_ms());
     int code = await_reply(&w, out, e);
+    mind_interrupts(false);
     progress_end(&w.progress, &w.words);
     say_words(&w);
     buf_done(&w.words);

@@ -42,8 +42,15 @@ static void put_words(struct buf *out, const char *name)
 struct health_facts {
     const char *state, *reason, *disk;
     bool leader_known;
+    bool takes_over; /* it leads, and what its predecessor told has not lapsed yet: no alarm */
     uint64_t voters, need, reachable; /* NONE: not told */
 };
+
+static bool leads_itself(const json_t *status, const json_t *leader)
+{
+    return render_number(json_object_get(status, "node"), "id", NONE) ==
+           render_number(leader, "id", 0);
+}
 
 static void facts_get(const json_t *status, struct health_facts *f)
 {
@@ -53,6 +60,9 @@ static void facts_get(const json_t *status, struct health_facts *f)
     f->reason = render_text(status, "reason");
     f->disk = render_text(json_object_get(status, "disk"), "state");
     f->leader_known = json_is_object(json_object_get(status, "leader"));
+    f->takes_over = strcmp(f->state, "leader") == 0 &&
+                    leads_itself(status, json_object_get(status, "leader")) &&
+                    !json_is_true(json_object_get(status, "is_leader"));
     f->voters = render_number(quorum, "voters", NONE);
     f->need = render_number(quorum, "need", NONE);
     f->reachable = render_number(quorum, "reachable", NONE);
@@ -127,7 +137,8 @@ static void put_led(const struct health_facts *f, struct buf *out)
         before = "; ";
     }
     if (f->reason && f->reason[0]) {
-        put_reason(out, before, f->reason);
+        bool calm = f->takes_over && strcmp(before, "; ") != 0;
+        put_reason(out, calm ? "taking over: " : before, f->reason);
         before = "; ";
     }
     if (strcmp(before, "; ") != 0) {
@@ -234,7 +245,8 @@ static void put_leader(const json_t *status, struct buf *out)
     if (json_is_true(json_object_get(status, "is_leader"))) {
         buf_put_str(out, ", lease ");
         render_duration(out, render_number(status, "lease_remaining_ms", 0));
-    } else if (render_number(status, "leader_contact_ms", NONE) != NONE) {
+    } else if (!leads_itself(status, leader) &&
+               render_number(status, "leader_contact_ms", NONE) != NONE) {
         buf_put_str(out, ", heard ");
         render_duration(out, render_number(status, "leader_contact_ms", 0));
         buf_put_str(out, " ago");

@@ -132,6 +132,7 @@ struct server {
 
     struct node_public seen;    /* last logged */
     struct raft_view seen_view; /* for a failed check */
+    raft_index seen_membership; /* the last one whose commit was logged */
     struct buf watch_seen;      /* last pushed, without what changes all the time */
     struct buf json;            /* the reply being written */
 };

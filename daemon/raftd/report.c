@@ -24,7 +24,7 @@ static void put_uuid(struct jw *j, const char *key, const struct uuid *u)
     jw_str(j, key, uuid_is_set(u) ? text : NULL);
 }
 
-static const char *role_text(enum raft_role role)
+const char *report_role_text(enum raft_role role)
 {
     return role == RAFT_VOTER ? "voter" : role == RAFT_LEARNER ? "learner" : NULL;
 }
@@ -56,7 +56,7 @@ static void put_member(struct jw *j, const struct report_member *m)
     jw_str_or_null(j, "name", m->name);
     jw_str_or_null(j, "address", m->address);
     jw_str_or_null(j, "uri", m->uri);
-    jw_str(j, "role", role_text(m->role));
+    jw_str(j, "role", report_role_text(m->role));
     jw_bool(j, "auto_promote", m->auto_promote);
     put_uuid(j, "store_id", &m->store);
     put_known(j, "match_index", m->match_index);
@@ -100,7 +100,7 @@ static void put_public(struct jw *j, const struct report_status *s)
 
     jw_str(j, "state", node_state_text(p->state));
     jw_bool(j, "is_leader", p->is_leader);
-    jw_str(j, "role", role_text(p->role));
+    jw_str(j, "role", report_role_text(p->role));
     jw_str_or_null(j, "reason", p->reason);
     jw_u64(j, "term", p->term);
     put_fence(j, p);
@@ -248,7 +248,8 @@ static void put_hand_over(struct jw *j, const struct peer_change_reply *done)
     jw_u64(j, "from", done->from);
     jw_u64(j, "to", done->to);
     put_known(j, "term", begun_only ? REPORT_UNKNOWN : done->term);
-    put_known(j, "gap_ms", begun_only ? REPORT_UNKNOWN : done->gap_ms);
+    put_known(j, "gap_ms",
+              begun_only || done->gap_ms == PEER_GAP_UNKNOWN ? REPORT_UNKNOWN : done->gap_ms);
 }
 
 void report_change(struct buf *out, const struct report_asked *asked,
@@ -266,7 +267,7 @@ void report_change(struct buf *out, const struct report_asked *asked,
     } else {
         jw_u64(&j, "id", asked->id);
         if (done->role) {
-            jw_str(&j, "role", role_text(done->role));
+            jw_str(&j, "role", report_role_text(done->role));
         }
         jw_u64(&j, "index", done->index);
     }

@@ -17,6 +17,8 @@ enum {
     REPORT_TROUBLE_SIZE = 400,        /* an address, the longest refusal, and how often */
 };
 
+const char *report_role_text(enum raft_role role); /* as users know it; NULL: none */
+
 struct report_member {
     raft_id id;
     enum raft_role role;
@@ -52,7 +54,7 @@ struct report_status {
     raft_index digest_index;
     uint64_t digest;
     uint32_t voters, need, reachable;
-    struct report_members members; /* in force */
+    struct report_members members; /* committed; the numbers above are of what is in force */
     const char *disk_state;        /* "ok", "stalled" */
     uint32_t log_commit_p99_us;
     uint64_t log_bytes, state_bytes;

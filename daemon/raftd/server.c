@@ -150,9 +150,42 @@ static void note_changes(struct server *s, const struct node_out *out)
     update_status(s, &p);
 }
 
+static void note_handover(const struct node_out *out)
+{
+    if (out->handover.code) {
+        log_warning("raft", "no hand-over", LOG_STR("why", out->handover.why),
+                    LOG_ERR(out->handover.code));
+    } else {
+        log_notice("raft", "handed over", LOG_U64("to", out->handover.to),
+                   LOG_U64("term", out->handover.term));
+    }
+}
+
+static void note_membership(struct server *s)
+{
+    const struct raft_membership *m = raft_membership_committed(node_raft(s->node));
+    struct buf text = BUF_INIT;
+
+    if (m->index == s->seen_membership) {
+        return;
+    }
+    for (uint32_t i = 0; i < m->members_count; i++) {
+        buf_printf(&text, "%s%u=%s", i ? " " : "", m->members[i].id,
+                   report_role_text(m->members[i].role));
+    }
+    log_notice("raft", "membership committed", LOG_U64("index", m->index),
+               LOG_STR("members", buf_str(&text)));
+    buf_done(&text);
+    s->seen_membership = m->index;
+}
+
 static void follow_changes(struct server *s, const struct node_out *out)
 {
     remember(s);
+    note_membership(s);
+    if (out->handover.over) {
+        note_handover(out);
+    }
     if (out->hello_changed) {
         update_hello(s);
     }

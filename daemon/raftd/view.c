@@ -75,24 +75,16 @@ const struct raft_membership *server_view_membership(const struct server *s)
 {
     const struct raft *r = node_raft(s->node);
     const struct raft_membership *committed = raft_membership_committed(r);
-    struct node_public p;
 
-    node_public_get(s->node, s->now, &p);
-    return p.leader && committed->members_count ? committed : raft_membership(r);
+    /* After a restart nobody knows what is committed until a leader says so. */
+    return committed->members_count ? committed : raft_membership(r);
 }
 
 void server_view_members(const struct server *s, const struct raft_membership *m,
                          struct report_members *out)
 {
-    const struct raft *r = node_raft(s->node);
-    struct node_public p;
-    struct raft_view view;
-
-    node_public_get(s->node, s->now, &p);
-    raft_view_get(r, &view);
     out->index = m->index;
-    /* Without a leader nobody can say that it is not committed. */
-    out->pending = p.leader && raft_membership(r)->index > view.commit;
+    out->pending = raft_membership(node_raft(s->node))->index > m->index;
     out->count = m->members_count;
     for (uint32_t i = 0; i < m->members_count; i++) {
         view_member(s, &m->members[i], &out->rows[i]);
@@ -165,7 +157,7 @@ static void view_raft(const struct server *s, struct report_status *out)
     out->digest = state_digest(state);
     out->voters = membership_voters(membership);
     out->need = membership_quorum(membership);
-    server_view_members(s, membership, &out->members);
+    server_view_members(s, server_view_membership(s), &out->members);
     out->reachable = node_voters_reachable(s->node, s->now);
 }
 

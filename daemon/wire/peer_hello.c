@@ -35,7 +35,8 @@ static bool bindings_are_valid(const Raftd__Peer__Hello *m)
 static bool hello_is_valid(const Raftd__Peer__Hello *m)
 {
     return field_is_uuid(&m->cluster) && m->id != 0 && m->store.len > 0 &&
-           field_is_uuid(&m->store) && field_is_number(m->incarnation) && m->protocol_min > 0 &&
+           field_is_uuid(&m->store) && field_is_number(m->incarnation) &&
+           field_is_number(m->session) && m->protocol_min > 0 &&
            m->protocol_min <= m->protocol_max && m->protocol_max <= UINT16_MAX &&
            field_text_fits(&m->name, PEER_NAME_SIZE) && field_text_fits(&m->uri, PEER_URI_SIZE) &&
            field_text_fits(&m->address, RAFT_ADDRESS_SIZE) &&
@@ -67,6 +68,7 @@ static void hello_pack(struct peer_hello *h, struct buf *out)
     m.empty = h->empty;
     m.election_timeout_ms = h->election_timeout_ms;
     m.process = h->process;
+    m.session = h->session;
     m.name = field_mended(h->name, sizeof h->name);
     m.uri = field_mended(h->uri, sizeof h->uri);
     m.address = field_mended(h->address, sizeof h->address);
@@ -110,6 +112,7 @@ int peer_hello_decode(const Raftd__Peer__Hello *m, const struct frame *frame, st
     h->empty = m->empty != 0;
     h->election_timeout_ms = m->election_timeout_ms;
     h->process = m->process;
+    h->session = m->session;
     field_copy_text(&m->name, h->name);
     field_copy_text(&m->uri, h->uri);
     field_copy_text(&m->address, h->address);

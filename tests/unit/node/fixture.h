@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -87,6 +88,7 @@ void rig_cut(struct rig *g, raft_id id, bool cut);
 void rig_kill(struct rig *g, raft_id id);
 void rig_restart(struct rig *g, raft_id id); /* with what its disk has */
 void rig_empty(struct rig *g, raft_id id);   /* with an empty data directory, in no cluster */
+uint64_t rig_process(const struct rig *g, raft_id id); /* what tells its life apart */
 /* The same with another configuration. */
 void rig_replace(struct rig *g, raft_id id, const struct node_config *config);
 

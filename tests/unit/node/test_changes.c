@@ -73,6 +73,7 @@ static void a_learner_stays_one_until_it_is_promoted(void **state)
     rig_run(&g, 2000);
     assert_int_equal(rig_member(&g, 1, 2)->role, RAFT_LEARNER);
     assert_int_equal(rig_public(&g, 2).role, RAFT_LEARNER);
+    assert_int_equal(rig_public(&g, 2).state, NODE_LEARNER);
     assert_code(promote(&g, 2, 2, false), 0); /* asked through itself */
     assert_int_equal(rig_member(&g, 1, 2)->role, RAFT_VOTER);
     assert_code(promote(&g, 1, 2, false), 0); /* it is so already */
@@ -116,6 +117,25 @@ static void it_is_told_how_far_it_is_but_not_too_often(void **state)
             assert_true(r->match <= r->last && r->last > 60);
         }
     }
+    rig_done(&g);
+}
+
+static void who_waits_no_longer_is_told_how_far_it_is(void **state)
+{
+    (void)state;
+    struct rig g;
+    struct peer_change c = rig_add(3);
+
+    rig_grow(&g, 3, 2);
+    fill(&g, 1, 60);
+    starved = 3;
+    g.drop = drop_appends;
+    rig_change(&g, 2, 1, &c, 1000);
+    const struct node_answer *a = rig_wait(&g, 1);
+    assert_code(a, -RD_ETIMEOUT);
+    assert_says(a, "node 3 is a learner and has 0 of ");
+    g.drop = NULL;
+    assert_code(rig_do(&g, 2, &c), 0); /* as the message says */
     rig_done(&g);
 }
 
@@ -496,6 +516,7 @@ int main(void)
         cmocka_unit_test(who_does_not_wait_is_answered_when_it_is_a_learner),
         cmocka_unit_test(a_learner_stays_one_until_it_is_promoted),
         cmocka_unit_test(it_is_told_how_far_it_is_but_not_too_often),
+        cmocka_unit_test(who_waits_no_longer_is_told_how_far_it_is),
         cmocka_unit_test(growing_numbers_are_told_now_and_then),
         cmocka_unit_test(a_member_is_not_added_twice),
         cmocka_unit_test(two_addresses_for_one_id_are_not_mixed_up),

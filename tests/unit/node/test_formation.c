@@ -82,6 +82,42 @@ static void a_lost_founder_is_not_forked_away(void **state)
     rig_done(&g);
 }
 
+/* Found by the simulator: an empty node that had just joined a cluster was counted for another one. */
+static void who_has_a_cluster_founds_no_other(void **state)
+{
+    (void)state;
+    struct rig g;
+    struct node_public p;
+    struct peer_hello hello;
+
+    rig_init(&g, 3, 3);
+    (void)rig_leader(&g);
+    rig_cut(&g, 2, true);
+    rig_cut(&g, 3, true);
+    struct node_config c = rig_config(1, 3);
+    c.raft.store.bytes[15] = 99;
+    rig_replace(&g, 1, &c);
+    for (raft_id id = 2; id <= 3; id++) {
+        node_hello_get(g.nodes[id], &hello);
+        assert_true(uuid_is_set(&hello.cluster));
+        assert_string_equal(hello.member_list, "");
+        /* As node 1 hears it: it has joined, got no entry yet, and shows its cluster to members. */
+        hello.cluster = (struct uuid){{0}};
+        hello.bindings_count = 0;
+        hello.empty = true;
+        node_begin(g.nodes[1], g.now, 0);
+        node_hello(g.nodes[1], &hello);
+        node_link_up(g.nodes[1], id);
+    }
+    rig_run(&g, 3000);
+    node_public_get(g.nodes[1], g.now, &p);
+    assert_int_equal(p.state, NODE_FORMING);
+    assert_string_equal(p.reason,
+                        "forming: node 2 at h2:7400 has no member list, or is in a cluster "
+                        "already that does not know this node");
+    rig_done(&g);
+}
+
 static void bootstrap_makes_one_voter_and_may_be_repeated(void **state)
 {
     (void)state;
@@ -129,6 +165,7 @@ int main(void)
         cmocka_unit_test(nobody_founds_while_one_is_missing),
         cmocka_unit_test(lists_must_be_the_same),
         cmocka_unit_test(a_lost_founder_is_not_forked_away),
+        cmocka_unit_test(who_has_a_cluster_founds_no_other),
         cmocka_unit_test(bootstrap_makes_one_voter_and_may_be_repeated),
         cmocka_unit_test(bootstrap_is_refused_where_it_would_fork),
     };

@@ -259,6 +259,28 @@ static void claims_are_handed_on(void **state)
     rig_done(&g);
 }
 
+/* One claim, and leadership goes round faster than it lapses. */
+static void claims_that_are_handed_on_do_not_grow(void **state)
+{
+    (void)state;
+    struct rig g;
+    raft_id leader = 1;
+
+    settle(&g, 3, 3);
+    mono_ms until = g.now + rig_public(&g, 1).lease_remaining_ms * 10 / 8 + 1;
+    node_claim_told(g.nodes[1]);
+    for (int i = 0; i < 20; i++) {
+        raft_id next = leader % 3 + 1;
+        assert_code(hand_over(&g, leader, next), 0);
+        leader = next;
+        assert_true(rig_view(&g, leader).claims_after <=
+                    until + 2 * (mono_ms)(i + 1)); /* on its way */
+    }
+    rig_run(&g, until + 100 - g.now);
+    assert_true(rig_public(&g, leader).is_leader);
+    rig_done(&g);
+}
+
 /* ---- Refused ---- */
 
 static void a_target_has_to_be_a_voter_that_is_heard(void **state)
@@ -280,7 +302,7 @@ static void a_target_has_to_be_a_voter_that_is_heard(void **state)
     rig_run(&g, 400);
     a = hand_over(&g, 2, 3);
     assert_code(a, -RD_EUNREACHABLE);
-    assert_says(a, "node 3 was last heard ");
+    assert_says(a, "the link to node 3 is down, it was last heard ");
     g.stopped[2] = true;
     rig_run(&g, 310);
     a = hand_over(&g, 1, 0);
@@ -651,6 +673,7 @@ int main(void)
         cmocka_unit_test(claims_that_were_told_delay_the_successors),
         cmocka_unit_test(without_a_claim_told_the_successor_claims_at_once),
         cmocka_unit_test(claims_are_handed_on),
+        cmocka_unit_test(claims_that_are_handed_on_do_not_grow),
         cmocka_unit_test(a_target_has_to_be_a_voter_that_is_heard),
         cmocka_unit_test(one_hand_over_at_a_time),
         cmocka_unit_test(a_membership_that_is_not_committed_comes_first),

@@ -116,9 +116,37 @@ static void the_longest_words_fit_and_there_is_an_end_of_them(void **state)
     rig_done(&g);
 }
 
+/* It was removed and added again with other data; who is behind knows the earlier one, or the later. */
+static void only_a_later_life_is_believed(void **state)
+{
+    (void)state;
+    struct rig g;
+    struct peer_hello hello;
+    struct peer_refusal why = {0};
+
+    rig_grow(&g, 3, 3);
+    rig_run(&g, 300);
+    node_hello_get(g.nodes[3], &hello);
+    assert_int_equal(hello.session, rig_member(&g, 1, 3)->session);
+    assert_int_equal(node_hello_check(g.nodes[1], &hello, &why), 0);
+    hello.store.bytes[15] ^= 1;
+    for (uint32_t i = 0; i < hello.bindings_count; i++) {
+        hello.bindings[i].store = hello.bindings[i].id == 3 ? hello.store : hello.bindings[i].store;
+    }
+    hello.session++;
+    assert_int_equal(node_hello_check(g.nodes[1], &hello, &why), 0);
+    hello.session -= 2;
+    assert_int_equal(node_hello_check(g.nodes[1], &hello, &why), -RD_EINVALID);
+    assert_non_null(strstr(why.why, "its data directory was replaced"));
+    hello.session++; /* one membership made two of them: no */
+    assert_int_equal(node_hello_check(g.nodes[1], &hello, &why), -RD_EINVALID);
+    rig_done(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(only_a_later_life_is_believed),
         cmocka_unit_test(a_forming_node_says_who_refuses_it),
         cmocka_unit_test(other_nodes_outside_say_it_too),
         cmocka_unit_test(a_member_without_a_leader_says_it),

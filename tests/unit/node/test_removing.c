@@ -103,6 +103,85 @@ static void the_leader_is_demoted_by_its_successor(void **state)
     rig_done(&g);
 }
 
+static bool drop_timeout_now(struct rig *g, raft_id from, raft_id to, const struct peer_msg *msg)
+{
+    (void)g, (void)from, (void)to;
+    return msg->type == PEER_RAFT && msg->raft.type == RAFT_MSG_TIMEOUT_NOW;
+}
+
+/* Nothing of the removal itself has begun. */
+static void a_leader_whose_hand_over_fails_says_so(void **state)
+{
+    (void)state;
+    struct rig g;
+
+    rig_grow(&g, 3, 3);
+    rig_run(&g, 300);
+    g.drop = drop_timeout_now;
+    const struct node_answer *a = remove_server(&g, 1, 1, false);
+    assert_code(a, -RD_ETRANSFER_FAILED);
+    assert_says(a, "node 1 leads and did not hand over: ");
+    g.drop = NULL;
+    rig_done(&g);
+}
+
+/* It may come to nothing: who asks is answered when it is decided. */
+static void a_removal_that_is_not_committed_is_no_fact(void **state)
+{
+    (void)state;
+    struct rig g;
+    struct peer_change c = change_of(PEER_CHANGE_REMOVE, 4);
+
+    rig_grow(&g, 4, 4);
+    rig_run(&g, 300);
+    g.drop = drop_all_appends;
+    rig_change(&g, 1, 1, &c, 20000);
+    rig_run(&g, 10);
+    assert_null(rig_member(&g, 1, 4));
+    struct peer_change ask = change_of(PEER_CHANGE_DEMOTE, 3);
+    rig_write(&g, 4, 2, "k", "v", 5000);
+    rig_change(&g, 4, 3, &ask, 5000);
+    rig_run(&g, 300);
+    assert_null(rig_answer(&g, 2));
+    assert_null(rig_answer(&g, 3));
+    g.drop = NULL;
+    assert_code(rig_wait(&g, 1), 0);
+    assert_code(rig_wait(&g, 2), -RD_EREMOVED);
+    assert_code(rig_wait(&g, 3), -RD_EUNKNOWN_OUTCOME); /* it was asked, after all */
+    rig_done(&g);
+}
+
+/* To the leader and the learner only. */
+static bool drop_to_followers(struct rig *g, raft_id from, raft_id to, const struct peer_msg *msg)
+{
+    return (to == 2 || to == 3) && from == 1 && drop_all_appends(g, from, to, msg);
+}
+
+/* A learner hears of its removal before that is committed. Nothing comes of it, and it restarts. */
+static void a_learner_is_not_removed_by_its_log_alone(void **state)
+{
+    (void)state;
+    struct rig g;
+    struct peer_change c = change_of(PEER_CHANGE_REMOVE, 4);
+
+    rig_grow(&g, 4, 3);
+    assert_code(add_learner(&g, 1, 4), 0);
+    rig_run(&g, 300);
+    raft_index before = committed(&g, 4);
+    g.drop = drop_to_followers;
+    rig_change(&g, 1, 1, &c, 20000);
+    rig_run(&g, 50);
+    assert_null(rig_member(&g, 4, 4));
+    rig_kill(&g, 1);
+    rig_restart(&g, 4);
+    rig_run(&g, 3000);
+    assert_int_equal(rig_public(&g, 4).state, NODE_LEARNER);
+    assert_int_equal(committed(&g, 4), before);
+    rig_write(&g, 4, 2, "k", "v", 3000);
+    assert_code(rig_wait(&g, 2), 0);
+    rig_done(&g);
+}
+
 static void a_leader_that_cannot_hand_over_stays(void **state)
 {
     (void)state;
@@ -207,7 +286,7 @@ static void what_a_failed_replacement_left_is_said(void **state)
     g.drop = NULL;
     const struct node_answer *a = rig_wait(&g, 1);
     assert_code(a, -RD_EWOULD_LOSE_QUORUM);
-    assert_says(a, "node 3 was added, node 2 not removed: 1 of the 2 voters left "
+    assert_says(a, "node 3 was added; the removal of node 2: 1 of the 2 voters left "
                    "would answer");
     assert_non_null(rig_member(&g, 1, 2));
     rig_done(&g);
@@ -221,6 +300,9 @@ int main(void)
         cmocka_unit_test(the_leader_is_removed_through_itself),
         cmocka_unit_test(the_leader_is_removed_through_another),
         cmocka_unit_test(the_leader_is_demoted_by_its_successor),
+        cmocka_unit_test(a_leader_whose_hand_over_fails_says_so),
+        cmocka_unit_test(a_removal_that_is_not_committed_is_no_fact),
+        cmocka_unit_test(a_learner_is_not_removed_by_its_log_alone),
         cmocka_unit_test(a_leader_that_cannot_hand_over_stays),
         cmocka_unit_test(one_server_takes_the_place_of_another),
         cmocka_unit_test(a_leader_is_replaced_too),

@@ -130,7 +130,7 @@ static void status_while_leadership_moves(void **state)
            "cluster   prod  c\n"
            "health    handing over: leadership goes to another voter, writes wait until it leads\n"
            "node      1 n1  a:1  handing over, voter\n"
-           "leader    1  a:1  term 7, heard 0ms ago\n"
+           "leader    1  a:1  term 7\n"
            "log       committed 0, applied 0, holds 0..0, revision 0\n"
            "\n"
            "   ID  NAME  ROLE             ADDRESS  LAG  CONTACT  CONNECTED  VERSION\n"
@@ -246,6 +246,15 @@ static void health_without_a_leader(void **state)
 static void health_while_leadership_moves(void **state)
 {
     (void)state;
+    expect_health("{\"state\":\"leader\",\"is_leader\":false,\"node\":{\"id\":1},"
+                  "\"leader\":{\"id\":1},\"reason\":\"leads, and may not claim it yet\"}",
+                  "health    taking over: leads, and may not claim it yet");
+    expect_health(
+        "{\"state\":\"leader\",\"is_leader\":false,\"node\":{\"id\":1},"
+        "\"leader\":{\"id\":1},\"reason\":\"leads, and may not claim it yet\","
+        "\"quorum\":{\"voters\":3,\"need\":2,\"reachable\":2}}",
+        "health    degraded: 2 of 3 voters reachable, tolerates 0 failures; leads, and may not "
+        "claim it yet");
     expect_health("{\"state\":\"handing_over\",\"leader\":null}",
                   "health    handing over: leadership goes to another voter, writes wait until it "
                   "leads");

@@ -96,6 +96,7 @@ static void sample_hello(struct prng *p, struct peer_hello *h)
     h->store = sample_uuid(p);
     h->incarnation = sample_number(p);
     h->process = prng_chance(p, 900000) ? prng_next(p) : 0;
+    h->session = prng_next(p) >> 1;
     h->protocol_min = (uint16_t)prng_range(p, 1, 10);
     h->protocol_max = (uint16_t)prng_range(p, h->protocol_min, UINT16_MAX + 1);
     h->empty = prng_chance(p, 500000);
@@ -389,6 +390,7 @@ static void assert_hello_equal(const struct peer_hello *a, const struct peer_hel
     assert_uuid_equal(&a->store, &b->store);
     assert_int_equal(a->incarnation, b->incarnation);
     assert_int_equal(a->process, b->process);
+    assert_int_equal(a->session, b->session);
     assert_int_equal(a->protocol_min, b->protocol_min);
     assert_int_equal(a->protocol_max, b->protocol_max);
     assert_int_equal(a->empty, b->empty);
