@@ -76,6 +76,11 @@ static void check_numbers(struct sim *s, struct sim_host *h, const struct raft_v
             s, h, "invariant 15: claims to lead term %llu, commit index %llu is of term %llu",
             (ull)v->term, (ull)v->commit, (ull)raft_term_at(node_raft(h->node), v->commit));
     }
+    /* A claim lasts 0.8 T, on a slower clock 10/8 of that, however often it was handed on. */
+    mono_ms now = host_clock(s, h);
+    if (v->claims_after > now + s->knobs.timeout_ms + 1) {
+        sim_violation(s, h, "trap 51: may not claim for %llu ms", (ull)(v->claims_after - now));
+    }
     if (lease > 0 && (v->transfer_sent || s->handed_over[v->term])) {
         sim_violation(s, h, "trap 50: a lease of %u ms in term %llu, which was handed over", lease,
                       (ull)v->term);

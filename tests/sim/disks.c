@@ -60,15 +60,6 @@ bool disk_can_go(struct sim *s, const struct sim_host *h)
     return true;
 }
 
-void disk_use(struct sim *s, struct sim_host *h, struct sim_store *store)
-{
-    h->restart_in = host_is_up(h) ? sim_range(s, 1000, sim_timeouts(s, 2)) : 0;
-    host_crash(s, h, "its data directory is replaced");
-    h->store = store;
-    h->recovered = false;
-    sim_trace(s, h, "has store %u, %u entries", store->id.bytes[1], store->disk.count);
-}
-
 /* A founding list beside an empty directory founds a second cluster, unless another founder of that
  * list can tell that there is one. */
 static bool may_stay_listed(const struct sim *s, const struct sim_host *h)
@@ -82,10 +73,21 @@ static bool may_stay_listed(const struct sim *s, const struct sim_host *h)
     return false;
 }
 
+void disk_use(struct sim *s, struct sim_host *h, struct sim_store *store)
+{
+    h->restart_in = host_is_up(h) ? sim_range(s, 1000, sim_timeouts(s, 2)) : 0;
+    host_crash(s, h, "its data directory is replaced");
+    h->store = store;
+    if (vdisk_is_pristine(&store->disk)) {
+        h->founder_listed = may_stay_listed(s, h);
+        h->bootstraps = false;
+    }
+    h->recovered = false;
+    sim_trace(s, h, "has store %u, %u entries", store->id.bytes[1], store->disk.count);
+}
+
 void disk_wipe(struct sim *s, struct sim_host *h, bool keep)
 {
-    h->founder_listed = may_stay_listed(s, h);
-    h->bootstraps = false;
     h->store->gone = !keep;
     s->stats.wipes++;
     disk_use(s, h, disk_new(h));

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "raft/membership.h"
+
 typedef unsigned long long ull;
 
 static const char *const kind_names[] = {
@@ -110,14 +112,14 @@ static bool want_add(struct sim *s, struct peer_change *c)
     address_of(c, sim_chance(s, 950000) ? c->id : pick_any(s));
     c->learner = sim_chance(s, 250000);
     c->no_wait = sim_chance(s, 200000);
+    if (!vdisk_is_pristine(&h->store->disk) && sim_chance(s, 800000) && disk_can_go(s, h)) {
+        disk_wipe(s, h, sim_chance(s, 500000)); /* as its operator has to */
+    }
     if (sim_chance(s, 150000)) {
         c->replaces = sim_chance(s, 800000) ? pick(s, RAFT_VOTER) : pick_any(s);
     }
     if (c->replaces && !shrink_is_safe(s, c->replaces)) {
         c->replaces = 0;
-    }
-    if (!vdisk_is_pristine(&h->store->disk) && sim_chance(s, 800000) && disk_can_go(s, h)) {
-        disk_wipe(s, h, sim_chance(s, 500000)); /* as its operator has to */
     }
     return true;
 }
@@ -289,8 +291,30 @@ static bool want_repair(struct sim *s, struct peer_change *want)
     return false;
 }
 
+/* A voter leaves, or a learner when there is but one voter. */
+static bool want_final_remove(struct sim *s, struct peer_change *want)
+{
+    const struct sim_members *now = members_now(s);
+    raft_id id = pick(s, now->voters > 1 ? RAFT_VOTER : RAFT_LEARNER);
+    bool can = now->voters > 1 || now->of[id - 1].role == RAFT_LEARNER;
+
+    if (!can) {
+        s->final_steps = 0; /* one member, and nobody else in this world */
+    }
+    *want = (struct peer_change){.kind = PEER_CHANGE_REMOVE, .id = id};
+    return can;
+}
+
+/* Nobody may be added with what this host has: it has data, or was removed before it got any. */
+static bool has_to_be_emptied(const struct sim_host *by, const struct sim_host *h)
+{
+    return !vdisk_is_pristine(&h->store->disk) ||
+           membership_tombstone(raft_membership_committed(node_raft(by->node)), h->id,
+                                &h->store->id);
+}
+
 /* One that needs no data: a spare is added, or a member leaves. */
-static bool want_final(struct sim *s, struct peer_change *want)
+static bool want_final(struct sim *s, const struct sim_host *by, struct peer_change *want)
 {
     const struct sim_members *now = members_now(s);
     raft_id spare = pick(s, (enum raft_role)0);
@@ -301,13 +325,12 @@ static bool want_final(struct sim *s, struct peer_change *want)
         return true;
     }
     if (now->of[spare - 1].role != 0 || (now->voters > 1 && sim_chance(s, 300000))) {
-        *want = (struct peer_change){.kind = PEER_CHANGE_REMOVE, .id = pick(s, RAFT_VOTER)};
-        return now->voters > 1;
+        return want_final_remove(s, want);
     }
     if (!host_is_up(h)) {
         return false;
     }
-    if (!vdisk_is_pristine(&h->store->disk)) {
+    if (has_to_be_emptied(by, h)) {
         if (h->stores_count < SIM_STORES_MAX) {
             disk_wipe(s, h, false);
         } else {
@@ -340,7 +363,7 @@ void operator_recover(struct sim *s)
             s->final_steps = 0;
             return;
         }
-        if (!want_final(s, &want)) {
+        if (!want_final(s, h, &want)) {
             return;
         }
     }

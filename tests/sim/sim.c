@@ -136,7 +136,7 @@ static void setup_knobs(struct sim *s)
     k->faults_until = sim_timeouts(s, is_long ? 300.0 : (double)sim_range(s, 15, 80));
     k->clients = (uint32_t)sim_range(s, 1, SIM_CLIENTS_MAX + 1);
     k->think_max = sim_timeouts(s, 0.1 + (double)sim_range(s, 0, 20) / 10.0);
-    k->churn = false; /* see operator.c: not settled yet */
+    k->churn = sim_chance(s, 600000);
     k->operator_every = sim_timeouts(s, 1.0 + (double)sim_range(s, 0, 30) / 10.0);
     k->sidecar_every = sim_timeouts(s, 0.05 + (double)sim_range(s, 0, 10) / 20.0);
     setup_limits(s);
