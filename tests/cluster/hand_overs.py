@@ -15,6 +15,7 @@ import argparse
 import sys
 import time
 
+from campaign import run_campaign, say
 from harness import SLOWDOWN, Cluster, wait_until
 from load import Load, percentiles
 
@@ -39,7 +40,7 @@ class HandOvers:
             done = through.ok("transfer", target.id)
             assert done["to"] == target.id, done
         assert done["from"] == leader.id and done["to"] != leader.id, done
-        self.gaps.append(done["gap_ms"])
+        self.gaps += [done["gap_ms"]] if done["gap_ms"] is not None else []
         self.say(f"round {number + 1}: {done}")
 
     def restart(self, number, leader):
@@ -92,23 +93,8 @@ def main():
     parser.add_argument("--clients", type=int, default=16)
     options = parser.parse_args()
     cluster = Cluster(options.nodes, name="hand-overs")
-    try:
-        run = run_hand_overs(cluster, options.mode, options.rounds, options.clients,
-                             lambda text: print(text, flush=True))
-        print(run.summary())
-        cluster.close()
-    except AssertionError as error:
-        cluster.keep = True
-        cluster.shut_down()
-        cluster.print_logs(30)
-        print(f"hand_overs: FAILED: {error}")
-        return 1
-    except KeyboardInterrupt:
-        cluster.shut_down()
-        cluster.remove()
-        return 130
-    print("hand_overs: ok")
-    return 0
+    return run_campaign("hand_overs", cluster, lambda: run_hand_overs(
+        cluster, options.mode, options.rounds, options.clients, say))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 
+from campaign import run_campaign, say
 from harness import SLOWDOWN, Cluster, wait_until
 
 KEYS_PER_WRITER = 16
@@ -115,6 +116,10 @@ class Rounds:
         self.leaders = {}  # term -> node
         self.gaps = []
 
+    def members(self):
+        """The nodes that have to agree at the end, and to have all the data."""
+        return list(self.cluster)
+
     # ---- Checks ----
 
     def check_states(self, states):
@@ -189,12 +194,12 @@ class Rounds:
             for writer in self.writers:
                 writer.join(40 * SLOWDOWN)
         self.check_writers()
-        self.check_states(self.cluster.settled())
-        for node in self.cluster:
+        self.check_states(self.cluster.settled(self.members()))
+        for node in self.members():
             self.check_data(node)
         leaders = self.cluster.leaders_by_term()
-        if len(leaders) <= rounds:
-            raise Violation(f"the logs tell of {len(leaders)} leaderships over {rounds} rounds")
+        if len(leaders) <= len(self.gaps):
+            raise Violation(f"the logs tell of {len(leaders)} leaderships over {len(self.gaps)} kills")
         for term, nodes in leaders.items():
             if len(nodes) > 1:
                 raise Violation(f"term {term} has several leaders: {sorted(nodes)}")
@@ -242,24 +247,10 @@ def main():
     print(f"kill_rounds: {options.rounds} rounds, {options.nodes} nodes, {options.writers} writers, "
           f"seed {seed}", flush=True)
     cluster = Cluster(options.nodes, name="kill-rounds")
-    try:
-        run = run_rounds(cluster, options.rounds, seed, options.writers,
-                         lambda text: print(text, flush=True))
-        print(run.summary())
-        cluster.close()
-    except AssertionError as error:
-        cluster.keep = True
-        cluster.shut_down()
-        cluster.print_logs(30)
-        print(f"kill_rounds: FAILED: {error}\nrepeat: tests/cluster/kill_rounds.py --rounds "
-              f"{options.rounds} --nodes {options.nodes} --writers {options.writers} --seed {seed}")
-        return 1
-    except KeyboardInterrupt:
-        cluster.shut_down()
-        cluster.remove()
-        return 130
-    print("kill_rounds: ok")
-    return 0
+    return run_campaign(
+        "kill_rounds", cluster,
+        lambda: run_rounds(cluster, options.rounds, seed, options.writers, say),
+        f"--rounds {options.rounds} --nodes {options.nodes} --writers {options.writers} --seed {seed}")
 
 
 if __name__ == "__main__":
