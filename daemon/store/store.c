@@ -90,7 +90,7 @@ int store_open(const struct store_config *config, struct store **out, struct sto
 
 void store_close(struct store *s)
 {
-    store_writer_done(&s->writer);
+    store_worker_done(&s->writer.worker);
     store_reader_close(&s->reader);
     store_files_close(&s->files);
     mem_free(s);
@@ -105,7 +105,7 @@ int store_verify(struct store *s, store_entry_cb *cb, store_progress_cb *progres
 
 int store_start(struct store *s)
 {
-    int code = store_writer_start(&s->writer);
+    int code = store_worker_start(&s->writer.worker);
 
     if (code != 0) {
         log_error("store", "the log thread cannot be started", LOG_ERR(code));
@@ -115,7 +115,7 @@ int store_start(struct store *s)
 
 int store_event_fd(const struct store *s)
 {
-    return s->writer.event_fd;
+    return s->writer.worker.event_fd;
 }
 
 /* What must never reach the disk, whoever asks: it would break a promise of this node. */
@@ -197,7 +197,7 @@ static uint64_t state_bytes(struct store *s)
 
 void store_stats_get(struct store *s, struct store_stats *out)
 {
-    uint64_t outstanding_ms = store_writer_outstanding_ms(&s->writer);
+    uint64_t outstanding_ms = store_worker_outstanding_ms(&s->writer.worker);
 
     *out = (struct store_stats){
         .outstanding_ms = outstanding_ms,

@@ -1,0 +1,55 @@
+/* worker.h - a thread with one slot: takes one job, does it, says so.
+ *
+ * The slot is guarded by a mutex; the eventfd tells the loop that it has a result. Each environment
+ * has one worker, which alone writes to it.
+ * Threads: everything here on the loop thread; `run` on the worker's. Ownership: a job stays the
+ * caller's, unchanged until it is taken back. */
+#ifndef RAFTD_STORE_WORKER_H
+#define RAFTD_STORE_WORKER_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/mono.h"
+
+enum store_phase {
+    STORE_IDLE, /* the slot is free */
+    STORE_BUSY, /* the job is the thread's */
+    STORE_DONE, /* the result waits for the loop thread */
+};
+
+/* 0, or the code that store_worker_take() hands on. What nobody may go on after ends the process. */
+typedef int store_job(void *arg, const void *job);
+
+struct store_worker {
+    const char *name; /* of the thread */
+    const char *path; /* what it writes to, for messages */
+    store_job *run;
+    void *arg;
+    int event_fd;
+    bool started;
+    pthread_t thread;
+    pthread_mutex_t mutex; /* guards all below */
+    pthread_cond_t wake;
+    bool stopping;
+    enum store_phase phase;
+    const void *job;
+    mono_ms submitted;
+    uint64_t took_us;
+    int code;
+};
+
+int store_worker_init(struct store_worker *w, const char *name, const char *path, store_job *run,
+                      void *arg); /* 0, -errno */
+/* Finishes the job in hand. A disk that hangs is waited for 5 s: then one log line and _exit 81. */
+void store_worker_done(struct store_worker *w);
+int store_worker_start(struct store_worker *w); /* 0, -errno */
+
+void store_worker_submit(struct store_worker *w, const void *job); /* the slot is free (asserted) */
+/* false: nothing is done yet. Clears the eventfd, frees the slot. */
+bool store_worker_take(struct store_worker *w, int *code, uint64_t *took_us);
+bool store_worker_is_idle(struct store_worker *w);
+uint64_t store_worker_outstanding_ms(struct store_worker *w);
+
+#endif
