@@ -198,6 +198,13 @@ struct node {
     struct node_peer *peers;
     uint32_t peers_count, peers_capacity;
 
+    /* The state's rows, written behind */
+    struct state_rows rows;  /* since the flush in hand, or the last one */
+    struct node_flush flush; /* in hand */
+    bool flushing;
+    uint64_t rows_limit; /* bytes of rows beyond which what is superseded is dropped */
+    raft_index flushed;  /* as of which entry the rows on disk are; 0: none are */
+
     struct node_public seen; /* as of the last turn */
     mono_ms led_at;          /* the last turn in which this node led; 0: none */
     uint64_t hello_mark;     /* hash of what our hello says */
@@ -237,6 +244,11 @@ bool writes_cancel(struct node *n, uint64_t token);
  * and never will be. */
 void writes_removed(struct node *n, bool applied);
 mono_ms writes_deadline(const struct node *n);
+
+/* behind.c */
+struct state_rows *
+behind_rows(struct node *n); /* where changes of the state gather; NULL: nowhere */
+void behind_free(struct node *n);
 
 /* reads.c */
 void reads_ask(struct node *n);

@@ -59,6 +59,7 @@ void node_free(struct node *n)
     mem_free(n->peers);
     buf_done(&n->scratch);
     state_free(n->state);
+    behind_free(n);
     raft_free(n->raft);
     mem_free(n);
 }
@@ -353,7 +354,7 @@ static void apply_membership(struct node *n, const struct raft_entry *e)
         if (gone->index != e->index) {
             continue;
         }
-        state_forget(n->state, gone->id, NULL);
+        state_forget(n->state, gone->id, behind_rows(n));
         if (gone->id == n->config.raft.id && uuid_equal(&gone->store, &n->config.raft.store)) {
             writes_removed(n, true);
             reads_removed(n);
@@ -375,7 +376,7 @@ static void apply_entry(struct node *n, const struct raft_entry *e)
         return;
     }
     rd_assert(e->data);
-    state_apply(n->state, e->index, e->term, e->data->data, e->data->size, &result, NULL);
+    state_apply(n->state, e->index, e->term, e->data->data, e->data->size, &result, behind_rows(n));
     if (state_command_decode(e->data->data, e->data->size, &command) == 0) {
         writes_applied(n, e, &command, &result);
     }

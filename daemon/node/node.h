@@ -27,6 +27,7 @@ struct node_config {
     uint64_t state_bytes_max; /* quota stamped on entries while this node leads */
     uint32_t apply_max;       /* entries applied per turn */
     uint64_t batch_bytes_max; /* payload per store batch */
+    bool keeps_rows;          /* rows of the state are taken by node_flush_take() */
     char name[PEER_NAME_SIZE];
     char uri[PEER_URI_SIZE];
     char address[RAFT_ADDRESS_SIZE]; /* advertised */
@@ -86,6 +87,29 @@ struct node_out {
     char fatal_why[160];
 };
 
+/* ---- The state, written behind ---- */
+
+struct node_mark {    /* what the state is as of */
+    raft_index index; /* 0: nothing was applied yet */
+    raft_term term;
+    uint64_t revision, digest;
+};
+
+struct node_flush {
+    bool anew;              /* these are all rows there are */
+    struct state_rows rows; /* a later row with the same key takes the place of the earlier */
+    struct node_mark mark;
+};
+
+/* With config.keeps_rows: did anything change since the last flush, is none under way, and does our own
+ * log hold durably what was applied? */
+bool node_flush_wanted(const struct node *n);
+/* What changed, if that is wanted (asserted). Stays valid until node_flushed(). */
+const struct node_flush *node_flush_take(struct node *n);
+void node_flushed(struct node *n);               /* it is durable */
+void node_flush_failed(struct node *n);          /* nothing of it is: the next one holds it too */
+uint64_t node_flush_bytes(const struct node *n); /* how much has gathered for the next one */
+
 /* ---- Life ---- */
 
 struct node *node_new(const struct node_config *config, raft_load_cb *load, void *load_arg);
@@ -95,6 +119,14 @@ void node_free(struct node *n);
 void node_restore_hard(struct node *n, const struct uuid *cluster, raft_term term, raft_id vote,
                        uint32_t loyal_ms);
 int node_restore_entry(struct node *n, const struct raft_entry *entry); /* 0, -RD_ECORRUPT */
+/* And the state: every row, then, after the entries, what they are the state of. Optional: without it
+ * the state is rebuilt from the log as that is known to be committed. -RD_ECORRUPT: not our rows, not
+ * those of the mark, or of an entry that the log does not hold; then node_restore_anew() makes the
+ * state empty again. */
+int node_restore_row(struct node *n, const void *key, size_t key_size, const void *value,
+                     size_t value_size);
+int node_restore_applied(struct node *n, const struct node_mark *mark);
+void node_restore_anew(struct node *n);
 /* wall_ms: stamps entries, for people. fresh_cluster: random, used if this node founds a cluster.
  */
 void node_start(struct node *n, mono_ms now, const struct uuid *fresh_cluster);

@@ -194,8 +194,9 @@ struct raft {
     struct transfer transfer;
     raft_id transfer_failed; /* who was told to take over and did not; 0: nobody */
     mono_ms transfer_failed_at;
-    raft_index term_start; /* our no-op: nothing is served before it commits */
-    mono_ms leader_since;  /* or the end of a pause: silence counts from here */
+    raft_index applied_before; /* the state was restored as of this entry; 0: it begins empty */
+    raft_index term_start;     /* our no-op: nothing is served before it commits */
+    mono_ms leader_since;      /* or the end of a pause: silence counts from here */
     mono_ms heartbeat_deadline;
     mono_ms commit_notice_deadline; /* UINT64_MAX: nobody waits to hear of a commit */
     bool round_wanted;              /* a read waits for a round of heartbeats */

@@ -142,8 +142,17 @@ int raft_restore_entry(struct raft *r, const struct raft_entry *entry)
     return 0;
 }
 
+int raft_restore_applied(struct raft *r, raft_index index, raft_term term)
+{
+    if (index > r->log.last || rlog_term(&r->log, index) != term) {
+        return -RD_ECORRUPT;
+    }
+    r->applied_before = index;
+    return 0;
+}
+
 /* Has nobody else ever had a vote, as far as the log goes? Then nobody's lease and nobody's claims can
- * be alive. (Before the first commit index is known every membership of the log is here.) */
+ * be alive. (Before a commit index is set every membership of the log is here.) */
 static bool was_always_alone(const struct raft *r)
 {
     for (uint32_t i = 0; i < r->memberships_count; i++) {
@@ -175,6 +184,7 @@ void raft_start(struct raft *r, mono_ms now)
     if (was_always_alone(r)) {
         r->election_deadline = now; /* a single voter has nobody to wait for */
     }
+    raft_set_commit(r, r->applied_before);
 }
 
 /* ---- Messages ---- */

@@ -49,6 +49,9 @@ void raft_free(struct raft *r);
 void raft_restore_hard(struct raft *r, const struct uuid *cluster, raft_term term, raft_id vote,
                        uint32_t loyal_ms);
 int raft_restore_entry(struct raft *r, const struct raft_entry *entry);
+/* After the entries: the state that the node starts with is as of this entry, so it is committed. 0;
+ * -RD_ECORRUPT when the log does not hold it, or another one in its place. */
+int raft_restore_applied(struct raft *r, raft_index index, raft_term term);
 
 /* Begin to take part. A voter that has ever heard a leader refuses votes for T from now: the lease
  * it helped to grant before its restart may still be alive (trap 52); for the T of its earlier run

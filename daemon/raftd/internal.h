@@ -102,6 +102,7 @@ struct server {
     mono_ms now; /* of the turn */
 
     struct event *store_event;
+    struct event *state_event;
     struct event *timer;
     struct event *signals[3];
     bool store_ready; /* the store's eventfd was readable */
@@ -127,6 +128,13 @@ struct server {
     bool stalled;
     bool log_full; /* has been said */
 
+    struct store_mark mark; /* what the rows on disk were the state of, at the start */
+    struct store_row *flush_rows;
+    uint32_t flush_capacity;
+    mono_ms flush_at;  /* not before */
+    bool flush_failed; /* the last one did not fit */
+
+    bool ran;      /* every part is open */
     bool draining; /* told to stop: no new requests, the open ones are finished */
     mono_ms drain_until;
 
@@ -173,5 +181,12 @@ void server_view_status(const struct server *s, struct report_status *out);
 /* reload.c: read the configuration again; apply what may change at run time, say what may not.
  * 0, or -RD_ECONFIG with one line per error in `errors`: then nothing changed. */
 int server_reload(struct server *s, struct buf *errors);
+
+/* flush.c: codes as server_run() returns them. */
+int server_state_load(struct server *s);    /* before the entries are restored */
+int server_state_restore(struct server *s); /* after that */
+void server_flush_turn(struct server *s);
+mono_ms server_flush_due(const struct server *s); /* UINT64_MAX: nothing is to be flushed */
+void server_flush_last(struct server *s);
 
 #endif

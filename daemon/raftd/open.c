@@ -194,6 +194,7 @@ static void node_config_from(const struct server *s, struct node_config *out)
         .state_bytes_max = c->state_max_bytes,
         .apply_max = SERVER_APPLY_MAX,
         .batch_bytes_max = SERVER_BATCH_BYTES,
+        .keeps_rows = true,
     };
     random_bytes(&out->raft.seed, sizeof out->raft.seed);
     random_bytes(&out->process, sizeof out->process);
@@ -242,7 +243,13 @@ static int open_data(struct server *s)
     node_config_from(s, &node);
     s->node = node_new(&node, store_load, s->store);
     node_restore_hard(s->node, &s->info.cluster, s->info.term, s->info.vote, s->info.loyal_ms);
-    code = store_verify(s->store, entry_cb, progress_cb, s);
+    code = server_state_load(s);
+    if (code == 0) {
+        code = store_verify(s->store, entry_cb, progress_cb, s);
+    }
+    if (code == 0) {
+        code = server_state_restore(s);
+    }
     if (code == 0) {
         code = store_start(s->store);
     }
@@ -307,7 +314,10 @@ static void open_events(struct server *s)
     s->timer = evtimer_new(s->base, timer_cb, s);
     s->store_event =
         event_new(s->base, store_event_fd(s->store), EV_READ | EV_PERSIST, store_cb, s);
+    s->state_event =
+        event_new(s->base, store_state_event_fd(s->store), EV_READ | EV_PERSIST, store_cb, s);
     rd_assert(s->timer && s->store_event && event_add(s->store_event, NULL) == 0);
+    rd_assert(s->state_event && event_add(s->state_event, NULL) == 0);
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         s->signals[i] = evsignal_new(s->base, numbers[i], signal_cb, s);
         rd_assert(s->signals[i] && evsignal_add(s->signals[i], NULL) == 0);
@@ -326,7 +336,8 @@ static void log_started(const struct server *s)
                LOG_STR("data_dir", s->config->data_dir), LOG_STR("store_id", store),
                LOG_STR("cluster_id", uuid_is_set(&s->info.cluster) ? cluster : "none"),
                LOG_STR("address", s->config->advertise), LOG_STR("socket", s->config->admin_socket),
-               LOG_U64("term", s->info.term), LOG_U64("last_index", s->info.last));
+               LOG_U64("term", s->info.term), LOG_U64("last_index", s->info.last),
+               LOG_U64("applied_index", s->mark.index));
 }
 
 int server_open(const struct config *config, const struct server_source *source,
@@ -364,6 +375,7 @@ int server_open(const struct config *config, const struct server_source *source,
         server_close(s);
         return code;
     }
+    s->ran = true;
     server_introduce(s);
     log_started(s);
     systemd_ready(s->systemd);
@@ -389,6 +401,9 @@ static void close_events(struct server *s)
     if (s->store_event) {
         event_free(s->store_event);
     }
+    if (s->state_event) {
+        event_free(s->state_event);
+    }
     if (s->timer) {
         event_free(s->timer);
     }
@@ -410,12 +425,16 @@ void server_close(struct server *s)
     }
     close_events(s);
     if (s->store) {
+        if (s->ran) {
+            server_flush_last(s);
+        }
         store_close(s->store); /* before the node: it may be reading the node's batch */
     }
     server_calls_done(s);
     if (s->node) {
         node_free(s->node);
     }
+    mem_free(s->flush_rows);
     event_base_free(s->base);
     check_set_context(NULL, NULL);
     mem_free(s);

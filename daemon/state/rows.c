@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/crc.h"
 #include "base/err.h"
 #include "base/mem.h"
 
@@ -14,15 +15,6 @@ void state_rows_clear(struct state_rows *rows)
     rows->bytes.size = 0;
 }
 
-void state_rows_done(struct state_rows *rows)
-{
-    buf_done(&rows->bytes);
-    mem_free(rows->rows);
-    *rows = (struct state_rows){0};
-}
-
-/* ---- Writing ---- */
-
 static struct state_row *row_add(struct state_rows *rows)
 {
     if (rows->count == rows->capacity) {
@@ -33,6 +25,80 @@ static struct state_row *row_add(struct state_rows *rows)
     *row = (struct state_row){.key_at = rows->bytes.size};
     return row;
 }
+
+static bool same_key(const struct state_rows *rows, uint32_t a, uint32_t b)
+{
+    const struct state_row *x = &rows->rows[a];
+    const struct state_row *y = &rows->rows[b];
+
+    return x->key_size == y->key_size &&
+           memcmp(rows->bytes.data + x->key_at, rows->bytes.data + y->key_at, x->key_size) == 0;
+}
+
+static void row_copy(struct state_rows *to, const struct state_rows *from, uint32_t number)
+{
+    const struct state_row *old = &from->rows[number];
+    struct state_row *row = row_add(to);
+
+    *row = *old;
+    row->key_at = to->bytes.size;
+    buf_put(&to->bytes, from->bytes.data + old->key_at, old->key_size);
+    row->value_at = to->bytes.size;
+    if (!old->deleted) {
+        buf_put(&to->bytes, from->bytes.data + old->value_at, old->value_size);
+    }
+}
+
+void state_rows_append(struct state_rows *rows, const struct state_rows *later)
+{
+    for (uint32_t i = 0; i < later->count; i++) {
+        row_copy(rows, later, i);
+    }
+}
+
+/* Where the row's key is, or would be, in a table of row numbers + 1. */
+static uint32_t *table_slot(const struct state_rows *rows, uint32_t *table, uint32_t mask,
+                            uint32_t number)
+{
+    const struct state_row *row = &rows->rows[number];
+    uint32_t at = (uint32_t)hash64(0, rows->bytes.data + row->key_at, row->key_size) & mask;
+
+    while (table[at] && !same_key(rows, table[at] - 1, number)) {
+        at = (at + 1) & mask;
+    }
+    return &table[at];
+}
+
+void state_rows_compact(struct state_rows *rows)
+{
+    struct state_rows kept = {0};
+    uint32_t size = 2;
+
+    while (size < 2 * rows->count) {
+        size *= 2;
+    }
+    uint32_t *table = mem_zalloc(size * sizeof *table);
+    for (uint32_t i = 0; i < rows->count; i++) {
+        *table_slot(rows, table, size - 1, i) = i + 1; /* the last one stays */
+    }
+    for (uint32_t i = 0; i < rows->count; i++) {
+        if (*table_slot(rows, table, size - 1, i) == i + 1) {
+            row_copy(&kept, rows, i);
+        }
+    }
+    mem_free(table);
+    state_rows_done(rows);
+    *rows = kept;
+}
+
+void state_rows_done(struct state_rows *rows)
+{
+    buf_done(&rows->bytes);
+    mem_free(rows->rows);
+    *rows = (struct state_rows){0};
+}
+
+/* ---- Writing ---- */
 
 static struct state_row *row_begin_key(struct state_rows *rows, const void *key, uint16_t key_size)
 {

@@ -158,6 +158,37 @@ const char *store_record_get_boot(const void *data, size_t size, uint64_t *incar
     return NULL;
 }
 
+void store_record_put_mark(const struct store_mark *mark, uint8_t out[STORE_MARK_SIZE])
+{
+    uint8_t *p = put_u64(put_u32(out + 4, 0), mark->index);
+
+    p = put_u64(p, mark->term);
+    p = put_u64(p, mark->revision);
+    (void)put_u64(p, mark->digest);
+    seal(STORE_NAME_MARK, out, STORE_MARK_SIZE);
+}
+
+const char *store_record_get_mark(const void *data, size_t size, struct store_mark *out)
+{
+    struct store_mark found;
+    struct cursor c;
+    const char *why = unseal(STORE_NAME_MARK, data, size, &c);
+
+    if (why) {
+        return why;
+    }
+    if (size != STORE_MARK_SIZE) {
+        return "record has the wrong size";
+    }
+    (void)cursor_u32(&c);
+    found.index = cursor_u64(&c);
+    found.term = cursor_u64(&c);
+    found.revision = cursor_u64(&c);
+    found.digest = cursor_u64(&c);
+    *out = found;
+    return NULL;
+}
+
 /* ---- Log records ---- */
 
 /* The index is part of the sum: a record under the wrong key is found out. */

@@ -4,6 +4,7 @@
  *   fmt   u32 crc, u32 format, u32 node id, u64 created (ms since 1970), 16 bytes store id
  *   hs    u32 crc, u32 vote, u64 term, 16 bytes cluster id
  *   boot  u32 crc, u32 zero, u64 incarnation
+ *   applied (state/)  u32 crc, u32 zero, u64 index, u64 term, u64 revision, u64 digest
  * Log records (database `log`, key u64 index in the machine's order), CRC over index and the rest:
  *   u32 crc, u8 version, u8 type, u16 flags, u64 term, u64 chain, payload
  *
@@ -12,18 +13,21 @@
 #ifndef RAFTD_STORE_RECORD_H
 #define RAFTD_STORE_RECORD_H
 
-#include "raft/types.h"
+#include "store/store.h"
 
 #define STORE_NAME_FMT "fmt"
 #define STORE_NAME_HARD "hs"
 #define STORE_NAME_BOOT "boot"
-#define STORE_NAME_LOG "log" /* the database of entries */
+#define STORE_NAME_MARK "applied"
+#define STORE_NAME_LOG "log"   /* the database of entries, in log/ */
+#define STORE_NAME_ROWS "rows" /* the database of the state's rows, in state/ */
 
 enum {
     STORE_FORMAT = 1, /* of the directory; a raftd refuses any other */
     STORE_IDENTITY_SIZE = 36,
     STORE_HARD_SIZE = 36,
     STORE_BOOT_SIZE = 16,
+    STORE_MARK_SIZE = 40,
     STORE_ENTRY_VERSION = 1,
     STORE_ENTRY_HEADER_SIZE = 24,
 };
@@ -51,6 +55,9 @@ const char *store_record_get_hard(const void *data, size_t size, struct store_ha
 
 void store_record_put_boot(uint64_t incarnation, uint8_t out[STORE_BOOT_SIZE]);
 const char *store_record_get_boot(const void *data, size_t size, uint64_t *incarnation);
+
+void store_record_put_mark(const struct store_mark *mark, uint8_t out[STORE_MARK_SIZE]);
+const char *store_record_get_mark(const void *data, size_t size, struct store_mark *out);
 
 struct store_entry_view { /* a log record, decoded in place */
     raft_term term;

@@ -6,6 +6,7 @@
 #include "store/fault.h"
 #include "store/files.h"
 #include "store/rlog.h"
+#include "store/rows.h"
 #include "store/stats.h"
 #include "store/writer.h"
 
@@ -14,6 +15,7 @@ struct store {
     uint64_t stall_timeout_ms;
     struct store_hard hard; /* as of the last batch handed over */
     struct store_writer writer;
+    struct store_rows rows;
     struct store_reader reader;
     struct store_latency latency;
     uint64_t commits;
@@ -33,6 +35,12 @@ static int open_access(struct store *s)
     int code = store_writer_init(&s->writer, log, s->files.dbi);
     if (code != 0) {
         log_error("store", "the log thread cannot be prepared", LOG_ERR(code));
+        store_reader_close(&s->reader);
+        return code;
+    }
+    code = store_rows_init(&s->rows, &s->files.state);
+    if (code != 0) {
+        store_worker_done(&s->writer.worker);
         store_reader_close(&s->reader);
     }
     return code;
@@ -90,6 +98,7 @@ int store_open(const struct store_config *config, struct store **out, struct sto
 
 void store_close(struct store *s)
 {
+    store_worker_done(&s->rows.worker);
     store_worker_done(&s->writer.worker);
     store_reader_close(&s->reader);
     store_files_close(&s->files);
@@ -107,8 +116,11 @@ int store_start(struct store *s)
 {
     int code = store_worker_start(&s->writer.worker);
 
+    if (code == 0) {
+        code = store_worker_start(&s->rows.worker);
+    }
     if (code != 0) {
-        log_error("store", "the log thread cannot be started", LOG_ERR(code));
+        log_error("store", "a thread cannot be started", LOG_ERR(code));
     }
     return code;
 }
@@ -162,6 +174,32 @@ int store_completed(struct store *s, uint64_t *seq)
     return 0;
 }
 
+int store_state_load(struct store *s, store_row_cb *cb, void *arg, struct store_mark *out)
+{
+    return store_rows_load(&s->rows, cb, arg, out);
+}
+
+void store_state_submit(struct store *s, const struct store_flush *flush)
+{
+    rd_assert(flush->mark.index != 0);
+    store_rows_submit(&s->rows, flush);
+}
+
+bool store_state_is_idle(struct store *s)
+{
+    return store_worker_is_idle(&s->rows.worker);
+}
+
+int store_state_event_fd(const struct store *s)
+{
+    return s->rows.worker.event_fd;
+}
+
+bool store_state_completed(struct store *s, int *code)
+{
+    return store_rows_take(&s->rows, code);
+}
+
 uint32_t store_load(void *arg, raft_index first, uint32_t count_max, uint64_t bytes_max,
                     struct raft_entry *out)
 {
@@ -183,18 +221,6 @@ uint64_t store_log_bytes(struct store *s)
     return bytes;
 }
 
-static uint64_t state_bytes(struct store *s)
-{
-    MDB_txn *txn;
-    uint64_t bytes = 0;
-
-    if (mdb_txn_begin(s->files.state.mdb, NULL, MDB_RDONLY, &txn) == 0) {
-        bytes = store_env_bytes(txn, s->files.state.named);
-        mdb_txn_abort(txn);
-    }
-    return bytes;
-}
-
 void store_stats_get(struct store *s, struct store_stats *out)
 {
     uint64_t outstanding_ms = store_worker_outstanding_ms(&s->writer.worker);
@@ -205,7 +231,7 @@ void store_stats_get(struct store *s, struct store_stats *out)
         .commit_p50_us = store_latency_percentile(&s->latency, 50),
         .commit_p99_us = store_latency_percentile(&s->latency, 99),
         .log_bytes = store_log_bytes(s),
-        .state_bytes = state_bytes(s),
+        .state_bytes = store_rows_bytes(&s->rows),
         .commits = s->commits,
         .entries = s->entries,
     };

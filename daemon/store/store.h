@@ -77,6 +77,45 @@ void store_submit(struct store *s, const struct store_batch *batch);
  * it may leave, and the process must end with that code. Any other failure ended it already. */
 int store_completed(struct store *s, uint64_t *seq);
 
+/* ---- The state's rows, written behind ---- */
+
+struct store_mark {   /* what the rows are the state of */
+    raft_index index; /* last entry applied; 0: none was, there are no rows */
+    raft_term term;   /* of that entry */
+    uint64_t revision;
+    uint64_t digest; /* of all rows */
+};
+
+/* Between store_open() and store_start(): every row, in key order (borrowed), and the mark.
+ * -RD_ECORRUPT after one log line; cb's own negative code ends it too. */
+typedef int store_row_cb(void *arg, const void *key, size_t key_size, const void *value,
+                         size_t value_size);
+int store_state_load(struct store *s, store_row_cb *cb, void *arg, struct store_mark *out);
+
+struct store_row {
+    const void *key; /* 1..511 bytes */
+    size_t key_size;
+    const void *value;
+    size_t value_size;
+    bool deleted;
+};
+
+struct store_flush {
+    bool anew; /* these are all rows: what was there goes */
+    const struct store_row *rows;
+    uint32_t rows_count;
+    struct store_mark mark; /* every entry up to it is durable in the log (the caller's promise) */
+};
+
+/* Hand over one flush; at most one is in flight. Its rows stay the caller's, unchanged until it
+ * completes. */
+void store_state_submit(struct store *s, const struct store_flush *flush);
+bool store_state_is_idle(struct store *s); /* nothing is in flight, nor waits to be taken */
+int store_state_event_fd(const struct store *s);
+/* true: the flush completed since the last call. `code`: 0, or -RD_EMAP_FULL: the map is full, nothing
+ * of the flush was written (one line was logged); any other failure ended the process. */
+bool store_state_completed(struct store *s, int *code);
+
 /* ---- Offline ---- */
 
 struct store_check {

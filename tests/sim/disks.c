@@ -19,6 +19,7 @@ void disks_done(struct sim_host *h)
 {
     for (uint32_t i = 0; i < h->stores_count; i++) {
         vdisk_done(&h->stores[i].disk);
+        states_done(&h->stores[i].rows);
         mem_free(h->stores[i].votes);
     }
 }

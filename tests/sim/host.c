@@ -53,6 +53,7 @@ static void configure(struct sim *s, struct sim_host *h, struct node_config *con
 {
     *config = s->config;
     config->raft.id = h->id;
+    config->keeps_rows = s->knobs.flush_chance > 0;
     config->raft.store = h->store->id;
     config->raft.seed = prng_next(&s->prng);
     config->incarnation = h->store->incarnation;
@@ -70,6 +71,7 @@ static void restore(struct sim *s, struct sim_host *h)
     if (vdisk_is_pristine(&h->store->disk)) {
         return;
     }
+    states_restore(h);
     node_restore_hard(h->node, &h->store->disk.cluster, h->store->disk.term, h->store->disk.vote,
                       h->store->disk.loyal_ms);
     for (uint32_t i = 0; i < h->store->disk.count; i++) {
@@ -80,6 +82,7 @@ static void restore(struct sim *s, struct sim_host *h)
                           err_name(code));
         }
     }
+    states_restored(s, h);
 }
 
 void host_start(struct sim *s, struct sim_host *h)
@@ -127,6 +130,7 @@ void host_crash(struct sim *s, struct sim_host *h, const char *why)
         host_written(s, h); /* the transaction had just become whole */
     }
     h->batch = NULL;
+    states_crash(s, h);
     node_free(h->node);
     h->node = NULL;
     h->crash = SIM_CRASH_NONE;
@@ -275,6 +279,7 @@ static void end_turn(struct sim *s, struct sim_host *h, bool was_persisted)
     if (out->batch) {
         submit(s, h, out->batch);
     }
+    states_turn(s, h);
     bool hello = out->hello_changed, targets = out->targets_changed;
     if (out->reason[0]) {
         sim_trace(s, h, "says: %s", out->reason);
@@ -343,6 +348,9 @@ static bool feed(struct sim *s, struct sim_host *h, struct sim_event *e)
     case SIM_EV_PERSISTED:
         persisted(s, h, e->number);
         return true;
+    case SIM_EV_FLUSHED:
+        states_flushed(s, h);
+        return false;
     case SIM_EV_STALL:
         if (h->batch && !h->stalled) {
             sim_trace(s, h, "its disk stalls");

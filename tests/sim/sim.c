@@ -137,6 +137,7 @@ static void setup_knobs(struct sim *s)
     k->clients = (uint32_t)sim_range(s, 1, SIM_CLIENTS_MAX + 1);
     k->think_max = sim_timeouts(s, 0.1 + (double)sim_range(s, 0, 20) / 10.0);
     k->churn = sim_chance(s, 600000);
+    k->flush_chance = sim_chance(s, 800000) ? (uint32_t)sim_range(s, 5000, 300000) : 0;
     k->operator_every = sim_timeouts(s, 1.0 + (double)sim_range(s, 0, 30) / 10.0);
     k->sidecar_every = sim_timeouts(s, 0.05 + (double)sim_range(s, 0, 10) / 20.0);
     setup_limits(s);
@@ -353,6 +354,7 @@ static void dispatch(struct sim *s, struct sim_event *e)
     case SIM_EV_FAILED:
     case SIM_EV_WRITTEN:
     case SIM_EV_PERSISTED:
+    case SIM_EV_FLUSHED:
     case SIM_EV_STALL:
     default:
         host_dispatch(s, e);

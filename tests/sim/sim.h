@@ -38,6 +38,7 @@ enum sim_event_type {
     SIM_EV_FAILED,    /* `host` did not reach `peer`; `number` is the error */
     SIM_EV_WRITTEN,   /* the save in flight reached the disk */
     SIM_EV_PERSISTED, /* and the host hears of it */
+    SIM_EV_FLUSHED,   /* the state's rows are durable */
     SIM_EV_STALL,     /* the save in flight takes too long */
     SIM_EV_RESTART,
     SIM_EV_CLIENT, /* client `number` acts */
@@ -85,9 +86,16 @@ enum sim_crash { /* at which effect boundary the next crash comes */
                                           */
 };
 
+struct sim_rows { /* the state's rows in it */
+    struct sim_row *items;
+    uint32_t count, capacity;
+    struct node_mark mark; /* index 0: nothing was flushed */
+};
+
 struct sim_store { /* a data directory */
     struct uuid id;
     struct vdisk disk;
+    struct sim_rows rows;
     uint64_t incarnation; /* counts the starts of a process on it */
     raft_id *votes;       /* by term: whom it voted for, as far as that left the host */
     bool gone;            /* it never comes back */
@@ -131,6 +139,7 @@ struct sim_host {
 
     const struct node_batch *batch; /* in flight */
     bool batch_written;
+    const struct node_flush *flush; /* of the state, in flight */
     bool stalled;
     /* What the node was told is durable: the measure for what may leave. */
     raft_term told_term;
@@ -261,6 +270,8 @@ struct sim_knobs {
     uint32_t loss, dup, hold; /* per million, while not calm */
     sim_us delay_min, delay_max;
     sim_us disk_min, disk_max;
+    uint32_t
+        flush_chance;   /* ppm: of the state, at the end of a turn in which it could be; 0: never */
     sim_us stall_after; /* a save that takes longer is reported as a stalled disk */
     sim_us nemesis_every;
     sim_us faults_until;
@@ -430,6 +441,15 @@ void outcome_committed(struct sim *s, const struct sim_host *h, const struct sim
                        const struct sim_members *after);
 void outcome_answer(struct sim *s, struct sim_host *h, const struct sim_op *op,
                     const struct node_answer *a);
+
+/* ---- states.c: the state's rows, written behind the log ---- */
+
+void states_done(struct sim_rows *rows);
+void states_turn(struct sim *s, struct sim_host *h);
+void states_flushed(struct sim *s, struct sim_host *h);
+void states_crash(struct sim *s, struct sim_host *h);
+void states_restore(struct sim_host *h);                 /* before the entries */
+void states_restored(struct sim *s, struct sim_host *h); /* after them */
 
 /* ---- claims.c: leases, and what sidecars were told ---- */
 

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static uint32_t no_load(void *arg, raft_index first, uint32_t count_max, uint64_t bytes_max,
-                        struct raft_entry *out)
+uint32_t rig_no_load(void *arg, raft_index first, uint32_t count_max, uint64_t bytes_max,
+                     struct raft_entry *out)
 {
     (void)arg, (void)first, (void)count_max, (void)bytes_max, (void)out;
     fail_msg("nothing has left memory");
@@ -28,6 +28,7 @@ struct node_config rig_config(raft_id id, uint32_t founders)
                             .state_bytes_max = 1 << 20,
                             .apply_max = 100,
                             .batch_bytes_max = 1 << 20,
+                            .keeps_rows = true,
                             .founders_count = founders};
 
     (void)snprintf(c.address, sizeof c.address, "h%u:7400", id);
@@ -54,7 +55,7 @@ static void start(struct rig *g, raft_id id, const struct node_config *config)
     g->lives[id]++;
     c.process = rig_process(g, id);
     c.raft.seed += g->lives[id];
-    g->nodes[id] = node_new(&c, no_load, NULL);
+    g->nodes[id] = node_new(&c, rig_no_load, NULL);
     if (disk->term) {
         node_restore_hard(g->nodes[id], &disk->cluster, disk->term, disk->vote, disk->loyal_ms);
     }

@@ -69,6 +69,7 @@ struct rig {
 void rig_init(struct rig *g, uint32_t count, uint32_t founders);
 void rig_done(struct rig *g);
 struct node_config rig_config(raft_id id, uint32_t founders);
+raft_load_cb rig_no_load; /* nothing ever leaves the memory of these nodes */
 /* Run turns, deliver everything, let time pass. */
 void rig_run(struct rig *g, mono_ms duration);
 /* Until somebody leads and all members that run follow it; fails the test after 10 s. Returns the

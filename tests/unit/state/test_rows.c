@@ -65,6 +65,50 @@ static void key_rows_are_stable(void **unused)
     kv_map_done(&m);
 }
 
+static const struct state_row *row_of(const struct state_rows *rows, const char *name)
+{
+    const struct state_row *found = NULL;
+
+    for (uint32_t i = 0; i < rows->count; i++) {
+        const struct state_row *row = &rows->rows[i];
+        if (row->key_size == strlen(name) + 1 &&
+            memcmp(rows->bytes.data + row->key_at + 1, name, strlen(name)) == 0) {
+            assert_null(found); /* one of each */
+            found = row;
+        }
+    }
+    return found;
+}
+
+static void compacted_rows_mean_the_same(void **unused)
+{
+    static const char *const names[] = {"a", "b", "aa", "a", "c", "b", "a"};
+    struct state_rows rows = {0};
+    struct kv_map m;
+    uint64_t revision = 0;
+
+    (void)unused;
+    state_rows_compact(&rows); /* none */
+    assert_int_equal(rows.count, 0);
+    kv_map_init(&m);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        struct state_op op = op_put(names[i], i == 6 ? "last" : "value");
+        rows_put_key(&rows, kv_put(&m, &op, ++revision));
+    }
+    rows_delete_key(&rows, "b", 1);
+    for (int i = 0; i < 2; i++) { /* a second time changes nothing */
+        state_rows_compact(&rows);
+        assert_int_equal(rows.count, 4);
+        assert_true(row_of(&rows, "b")->deleted);
+        const struct state_row *a = row_of(&rows, "a");
+        assert_memory_equal(rows.bytes.data + a->value_at + a->value_size - 4, "last", 4);
+        assert_false(row_of(&rows, "aa")->deleted);
+        assert_non_null(row_of(&rows, "c"));
+    }
+    state_rows_done(&rows);
+    kv_map_done(&m);
+}
+
 static void key_rows_parse(void **unused)
 {
     struct state_kv kv = {0};
@@ -211,6 +255,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(key_rows_are_stable),
+        cmocka_unit_test(compacted_rows_mean_the_same),
         cmocka_unit_test(key_rows_parse),
         cmocka_unit_test(key_rows_that_were_never_written_are_refused),
         cmocka_unit_test(request_rows_are_stable),

@@ -202,7 +202,7 @@ static void damaged_records_are_refused(void **state)
         {"log", "boot", drop_record, "start counter cannot be read"},
         {"log", "log", drop_database, "the log cannot be opened"},
         {"state", "fmt", flip_record, "identity of the data directory cannot be read"},
-        {"state", "fmt", drop_record, "the state was lost"},
+        {"state", "fmt", drop_record, "identity of the data directory cannot be read"},
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

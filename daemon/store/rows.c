@@ -1,0 +1,196 @@
+#include "store/rows.h"
+
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "store/fault.h"
+#include "store/record.h"
+
+/* ---- On its thread ---- */
+
+/* LMDB only reads what it is given to put, and its types do not say so. */
+static MDB_val val(const void *data, size_t size)
+{
+    union {
+        const void *read_only;
+        void *data;
+    } as = {.read_only = data};
+
+    return (MDB_val){size, as.data};
+}
+
+static int put_row(MDB_txn *txn, MDB_dbi dbi, const struct store_row *row)
+{
+    MDB_val key = val(row->key, row->key_size);
+    MDB_val value = val(row->value, row->value_size);
+
+    if (!row->deleted) {
+        return mdb_put(txn, dbi, &key, &value, 0);
+    }
+    int rc = mdb_del(txn, dbi, &key, NULL);
+    return rc == MDB_NOTFOUND ? 0 : rc; /* it came and went between two flushes */
+}
+
+static int put_mark(const struct store_env *env, MDB_txn *txn, const struct store_mark *mark)
+{
+    uint8_t record[STORE_MARK_SIZE];
+
+    store_record_put_mark(mark, record);
+    return store_env_put(env, txn, STORE_NAME_MARK, record, sizeof record);
+}
+
+/* rc. All of the flush is durable, or nothing of it. */
+static int write_flush(const struct store_rows *r, const struct store_flush *flush)
+{
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(r->env->mdb, NULL, 0, &txn);
+
+    if (rc != 0) {
+        return rc;
+    }
+    if (flush->anew) {
+        rc = mdb_drop(txn, r->dbi, 0);
+    }
+    for (uint32_t i = 0; rc == 0 && i < flush->rows_count; i++) {
+        rc = put_row(txn, r->dbi, &flush->rows[i]);
+    }
+    if (rc == 0) {
+        rc = put_mark(r->env, txn, &flush->mark);
+    }
+    if (rc != 0) {
+        mdb_txn_abort(txn);
+        return rc;
+    }
+    return store_env_commit(&txn);
+}
+
+/* As for the log: after a failed write nobody knows what the disk holds. A full map changed nothing,
+ * and the log still has what these rows are made of. */
+static int run(void *arg, const void *job)
+{
+    const struct store_rows *r = arg;
+    int rc = write_flush(r, job);
+
+    if (rc == 0) {
+        return 0;
+    }
+    const char *what = rc == MDB_MAP_FULL ? "the state does not fit into map_size, the log keeps it"
+                                          : "the state cannot be written, raftd ends";
+    int code = store_fault_report_running(what, r->env->path, rc);
+    if (code != -RD_EMAP_FULL) {
+        _exit(err_exit_daemon(code));
+    }
+    return code;
+}
+
+/* ---- Loop thread ---- */
+
+int store_rows_init(struct store_rows *r, const struct store_env *env)
+{
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(env->mdb, NULL, 0, &txn);
+
+    *r = (struct store_rows){.env = env};
+    if (rc == 0) {
+        rc = mdb_dbi_open(txn, STORE_NAME_ROWS, MDB_CREATE, &r->dbi);
+        if (rc == 0) {
+            rc = store_env_commit(&txn);
+        } else {
+            mdb_txn_abort(txn);
+        }
+    }
+    if (rc != 0) {
+        return store_fault_report("the state cannot be opened", env->path, rc);
+    }
+    int code = store_worker_init(&r->worker, "raftd-state", env->path, run, r);
+    if (code != 0) {
+        log_error("store", "the state thread cannot be prepared", LOG_ERR(code));
+    }
+    return code;
+}
+
+static int refuse(const struct store_rows *r, const char *why)
+{
+    log_error("store", "the state cannot be read", LOG_STR("path", r->env->path),
+              LOG_STR("reason", why));
+    return -RD_ECORRUPT;
+}
+
+static int load_mark(const struct store_rows *r, MDB_txn *txn, struct store_mark *out)
+{
+    MDB_val value;
+    int rc = store_env_get(r->env, txn, STORE_NAME_MARK, &value);
+
+    if (rc == MDB_NOTFOUND) {
+        return 0; /* nothing was flushed yet */
+    }
+    if (rc != 0) {
+        return store_fault_report("the state cannot be read", r->env->path, rc);
+    }
+    const char *why = store_record_get_mark(value.mv_data, value.mv_size, out);
+    return why ? refuse(r, why) : 0;
+}
+
+static int load_rows(const struct store_rows *r, MDB_txn *txn, store_row_cb *cb, void *arg)
+{
+    MDB_cursor *cursor;
+    MDB_val key;
+    MDB_val value;
+    int code = 0;
+    int rc = mdb_cursor_open(txn, r->dbi, &cursor);
+
+    if (rc != 0) {
+        return store_fault_report("the state cannot be read", r->env->path, rc);
+    }
+    while (code == 0 && (rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
+        code = cb(arg, key.mv_data, key.mv_size, value.mv_data, value.mv_size);
+    }
+    mdb_cursor_close(cursor);
+    if (code == 0 && rc != MDB_NOTFOUND) {
+        code = store_fault_report("the state cannot be read", r->env->path, rc);
+    }
+    return code;
+}
+
+int store_rows_load(const struct store_rows *r, store_row_cb *cb, void *arg, struct store_mark *out)
+{
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(r->env->mdb, NULL, MDB_RDONLY, &txn);
+
+    *out = (struct store_mark){0};
+    if (rc != 0) {
+        return store_fault_report("the state cannot be read", r->env->path, rc);
+    }
+    int code = load_mark(r, txn, out);
+    if (code == 0) {
+        code = load_rows(r, txn, cb, arg);
+    }
+    mdb_txn_abort(txn);
+    return code;
+}
+
+void store_rows_submit(struct store_rows *r, const struct store_flush *flush)
+{
+    r->flush = *flush;
+    store_worker_submit(&r->worker, &r->flush);
+}
+
+bool store_rows_take(struct store_rows *r, int *code)
+{
+    uint64_t took_us;
+
+    return store_worker_take(&r->worker, code, &took_us);
+}
+
+uint64_t store_rows_bytes(const struct store_rows *r)
+{
+    MDB_txn *txn;
+    uint64_t bytes = 0;
+
+    if (mdb_txn_begin(r->env->mdb, NULL, MDB_RDONLY, &txn) == 0) {
+        bytes = store_env_bytes(txn, r->env->named) + store_env_bytes(txn, r->dbi);
+        mdb_txn_abort(txn);
+    }
+    return bytes;
+}
