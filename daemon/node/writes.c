@@ -347,10 +347,9 @@ void writes_removed(struct node *n, bool applied)
 {
     for (uint64_t seq = n->floor; seq < n->next_seq; seq++) {
         struct node_write_slot *w = slot_of(n, seq);
-        if (w->open) {
-            bool unsure = w->handed > 0 && !applied;
-            node_refuse(n, w->token, unsure ? -RD_EUNKNOWN_OUTCOME : -RD_EREMOVED,
-                        node_removed_text);
+        /* The answer to one that was handed over, or the log, may be on its way still. */
+        if (w->open && (applied || w->handed == 0)) {
+            node_refuse(n, w->token, -RD_EREMOVED, node_removed_text);
             close_slot(n, w);
         }
     }
