@@ -241,7 +241,7 @@ void writes_on_reply(struct node *n, raft_id from, const struct peer_forward_rep
 void writes_lost(struct node *n, raft_id peer); /* what was forwarded there may not have arrived */
 bool writes_cancel(struct node *n, uint64_t token);
 /* This node was removed. `applied`: its own state is as of that entry, so what is open was not applied
- * and never will be. */
+ * and never will be. Else that is sure only of what was handed to nobody. */
 void writes_removed(struct node *n, bool applied);
 mono_ms writes_deadline(const struct node *n);
 

@@ -152,7 +152,7 @@ static void on_interrupt(int number)
     (void)raise(number);
 }
 
-/* For as long as it is waited; who ignores interrupts goes on to. */
+/* For as long as it is waited; who ignores interrupts goes on doing so. */
 static void mind_interrupts(bool mind)
 {
     const struct sigaction words = {.sa_handler = on_interrupt,

@@ -153,6 +153,18 @@ static int load_rows(const struct store_rows *r, MDB_txn *txn, store_row_cb *cb,
     return code;
 }
 
+/* Rows and mark are written together: rows without one have lost it. */
+static int check_empty(const struct store_rows *r, MDB_txn *txn)
+{
+    MDB_stat stat;
+    int rc = mdb_stat(txn, r->dbi, &stat);
+
+    if (rc != 0) {
+        return store_fault_report("the state cannot be read", r->env->path, rc);
+    }
+    return stat.ms_entries ? refuse(r, "there are rows, and the mark is missing") : 0;
+}
+
 int store_rows_load(const struct store_rows *r, store_row_cb *cb, void *arg, struct store_mark *out)
 {
     MDB_txn *txn;
@@ -164,7 +176,7 @@ int store_rows_load(const struct store_rows *r, store_row_cb *cb, void *arg, str
     }
     int code = load_mark(r, txn, out);
     if (code == 0) {
-        code = load_rows(r, txn, cb, arg);
+        code = out->index ? load_rows(r, txn, cb, arg) : check_empty(r, txn);
     }
     mdb_txn_abort(txn);
     return code;

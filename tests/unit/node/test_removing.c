@@ -182,6 +182,30 @@ static void a_learner_is_not_removed_by_its_log_alone(void **state)
     rig_done(&g);
 }
 
+/* A member proves it: the log that decides what was handed over may be on its way still. */
+static void a_proof_ends_only_what_was_handed_to_nobody(void **state)
+{
+    (void)state;
+    struct rig g;
+    struct peer_refusal proof = {.code = -RD_EREMOVED, .index = 9};
+
+    rig_grow(&g, 3, 3);
+    rig_run(&g, 300);
+    g.forwards_dropped = 1;
+    g.drop = drop_all_appends;
+    rig_write(&g, 3, 1, "k", "v", 5000); /* handed to the leader */
+    rig_run(&g, 5);
+    rig_cut(&g, 3, true);
+    rig_write(&g, 3, 2, "l", "v", 5000); /* to nobody */
+    proof.cluster = rig_view(&g, 3).cluster;
+    node_begin(g.nodes[3], g.now, 0);
+    node_refused(g.nodes[3], 1, &proof);
+    rig_run(&g, 5);
+    assert_code(rig_answer(&g, 2), -RD_EREMOVED);
+    assert_null(rig_answer(&g, 1));
+    rig_done(&g);
+}
+
 static void a_leader_that_cannot_hand_over_stays(void **state)
 {
     (void)state;
@@ -303,6 +327,7 @@ int main(void)
         cmocka_unit_test(a_leader_whose_hand_over_fails_says_so),
         cmocka_unit_test(a_removal_that_is_not_committed_is_no_fact),
         cmocka_unit_test(a_learner_is_not_removed_by_its_log_alone),
+        cmocka_unit_test(a_proof_ends_only_what_was_handed_to_nobody),
         cmocka_unit_test(a_leader_that_cannot_hand_over_stays),
         cmocka_unit_test(one_server_takes_the_place_of_another),
         cmocka_unit_test(a_leader_is_replaced_too),

@@ -180,23 +180,42 @@ static void flip_mark(MDB_txn *txn, MDB_dbi named, void *arg)
     assert_int_equal(mdb_put(txn, named, &key, &value, 0), 0);
 }
 
-static void a_damaged_mark_is_found_out(void **state)
+static void drop_mark(MDB_txn *txn, MDB_dbi named, void *arg)
+{
+    char name[] = "applied";
+    MDB_val key = {strlen(name), name};
+
+    (void)arg;
+    assert_int_equal(mdb_del(txn, named, &key, NULL), 0);
+}
+
+static void damage_is_found_out(const char *dir, fixture_edit_cb *damage)
 {
     struct store_info info;
     struct store_mark mark;
     struct seen seen = {0};
     const struct store_row rows[] = {row("a", "1")};
 
-    struct store *s = fixture_open(*state, &info);
+    struct store *s = fixture_open(dir, &info);
     assert_int_equal(store_start(s), 0);
     flush(s, true, rows, 1, 7);
     store_close(s);
-    fixture_edit(*state, "state", flip_mark, NULL);
-    s = fixture_open(*state, &info);
+    fixture_edit(dir, "state", damage, NULL);
+    s = fixture_open(dir, &info);
     fixture_capture_begin();
     assert_int_equal(store_state_load(s, see, &seen, &mark), -RD_ECORRUPT);
     assert_non_null(strstr(fixture_capture_end(), "the state cannot be read"));
     store_close(s);
+}
+
+static void a_damaged_mark_is_found_out(void **state)
+{
+    damage_is_found_out(*state, flip_mark);
+}
+
+static void a_lost_mark_is_found_out(void **state)
+{
+    damage_is_found_out(*state, drop_mark);
 }
 
 /* ---- A kill at any moment ---- */
@@ -243,6 +262,7 @@ int main(void)
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(what_does_not_fit_changes_nothing, fixture_setup,
                                         fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_lost_mark_is_found_out, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(a_damaged_mark_is_found_out, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(rows_and_mark_survive_a_kill_together, fixture_setup,
