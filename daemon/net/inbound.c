@@ -223,6 +223,9 @@ static void inbound_accept(struct inbound *in, const struct peer_hello *hello)
     }
     *in->hello = *hello;
     inbound_settle(in);
+    if (in->told == 0 && in->standing == NODE_MEMBER) {
+        net_greet(in->net);
+    }
     if (inbound_answer(in)) {
         inbound_tell(in);
     }
@@ -271,6 +274,7 @@ static bool inbound_deliver(struct inbound *in, struct peer_msg *msg)
                   LOG_STR("address", in->conn->peer));
         return false;
     }
+    msg->process = in->hello->process;
     n->ops.message(n->ops.arg, in->id, msg);
     return true;
 }

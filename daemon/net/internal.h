@@ -69,6 +69,7 @@ struct link {
     uint32_t tries;      /* since the link was up */
     struct said said;
     struct peer_hello *hello; /* the peer's last on this connection; NULL: none yet */
+    uint64_t told;            /* hash of our last hello on it */
     uint64_t dialled;         /* net->order when this connection began */
     uint64_t copy;            /* a process that runs from a copy of the peer's directory; 0: none */
     bool told_down;           /* the log's last word is that there is no link */
@@ -86,7 +87,7 @@ void link_dial(struct link *l);
 /* The peer's process `incarnation` has just said hello to us, so it can be reached: do not wait,
  * and do not trust a link to an earlier process. */
 void link_poke(struct link *l, uint64_t incarnation);
-/* Our hello changed: send it; if the last one was refused, try this one. */
+/* If our hello is another than it heard: send it; if that one was refused, try this one. */
 void link_send_hello(struct link *l);
 /* What we know of others changed: does the peer still fit? Else it is refused: false. */
 bool link_review(struct link *l);
@@ -163,6 +164,8 @@ struct net {
 };
 
 struct link *net_link(const struct net *n, raft_id id); /* NULL: no such target */
+/* A connection begins: from now on our hello is what net_ops.greeting() says. */
+void net_greet(struct net *n);
 /* Queue our hello on a connection. False: the peer reads so little that it is pointless. */
 bool net_put_hello(struct net *n, struct conn *c, enum node_standing standing);
 /* Take note of a hello. */

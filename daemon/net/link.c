@@ -241,12 +241,19 @@ static void link_connected(void *arg)
     link_set_state(l, LINK_HELLO);
     l->said = (struct said){0};
     conn_set_deadline(l->conn, NET_HELLO_MS, "timed out");
+    net_greet(l->net);
+    l->told = l->net->hellos[NODE_MEMBER].hash;
     (void)net_put_hello(l->net, l->conn, NODE_MEMBER);
     conn_flush(l->conn);
 }
 
 void link_send_hello(struct link *l)
 {
+    uint64_t hash = l->net->hellos[NODE_MEMBER].hash;
+
+    if (l->told == hash) {
+        return;
+    }
     if (l->state == LINK_WAITING && l->refused) {
         l->backoff_ms = NET_BACKOFF_MIN_MS;
         link_dial(l);
@@ -255,6 +262,7 @@ void link_send_hello(struct link *l)
     if (l->state != LINK_HELLO && l->state != LINK_UP) {
         return; /* the connection to come begins with it */
     }
+    l->told = hash;
     if (net_put_hello(l->net, l->conn, NODE_MEMBER)) {
         conn_flush(l->conn);
     } else {

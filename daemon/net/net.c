@@ -242,11 +242,9 @@ static void net_set_hello_of(struct net *n, enum node_standing standing,
     rd_assert(h->frame.size <= FRAME_HELLO_MAX);
 }
 
-void net_set_hello(struct net *n, const struct peer_hello *hello)
+static void net_take_hello(struct net *n, const struct peer_hello *hello)
 {
     struct peer_hello less = *hello;
-    uint64_t was = n->hellos[NODE_MEMBER].hash;
-    struct link *l;
 
     n->empty = hello->empty;
     net_set_hello_of(n, NODE_MEMBER, hello);
@@ -258,13 +256,28 @@ void net_set_hello(struct net *n, const struct peer_hello *hello)
     less.member_list[0] = 0;
     less.uri[0] = 0; /* it may hold a password */
     net_set_hello_of(n, NODE_STRANGER, &less);
-    if (was == 0) {
+}
+
+void net_greet(struct net *n)
+{
+    struct peer_hello hello;
+
+    n->ops.greeting(n->ops.arg, &hello);
+    net_take_hello(n, &hello);
+}
+
+void net_set_hello(struct net *n, const struct peer_hello *hello)
+{
+    bool is_first = n->hellos[NODE_MEMBER].hash == 0;
+    struct link *l;
+
+    net_take_hello(n, hello);
+    if (is_first) {
         net_start(n);
         return;
     }
-    bool changed = was != n->hellos[NODE_MEMBER].hash;
     TAILQ_FOREACH (l, &n->links, entry) {
-        if (link_review(l) && changed) {
+        if (link_review(l)) {
             link_send_hello(l);
         }
     }

@@ -27,6 +27,9 @@ struct net;
 
 struct net_ops {
     void *arg;
+    /* Our own hello as of now: what a new connection begins with, when the last net_set_hello() may be
+     * behind in what is not worth telling those who are connected. */
+    void (*greeting)(void *arg, struct peer_hello *out);
     /* May we talk to this node? As node_hello_check(); `refusal` comes zeroed, its code is what is
      * returned. Asked again when our hello changes, of everybody who is connected. */
     int (*check)(void *arg, const struct peer_hello *hello, struct peer_refusal *refusal);

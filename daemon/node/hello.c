@@ -43,6 +43,7 @@ void node_hello_get(const struct node *n, struct peer_hello *out)
     for (uint32_t i = 0; i < out->bindings_count; i++) {
         out->bindings[i].id = m->members[i].id;
         out->bindings[i].store = m->members[i].store;
+        memory_tell(n, &out->bindings[i]);
     }
 }
 
@@ -60,6 +61,7 @@ uint64_t hello_mark(const struct node *n)
     mark = hash64_mix(mark, view.saved > 0);
     /* The same words, but whom we refuse may differ: everybody is looked at again. */
     mark = hash64_mix(mark, raft_membership_committed(n->raft)->index);
+    mark = hash64_mix(mark, n->greetings);
     return hash64(mark, n->config.uri, strlen(n->config.uri));
 }
 
@@ -70,14 +72,21 @@ void node_set_uri(struct node *n, const char *uri)
 
 /* ---- Whom we talk to ---- */
 
-static const struct uuid *bound_store(const struct peer_hello *hello, raft_id id)
+const struct peer_binding *hello_binding(const struct peer_hello *hello, raft_id id)
 {
     for (uint32_t i = 0; i < hello->bindings_count; i++) {
         if (hello->bindings[i].id == id) {
-            return &hello->bindings[i].store;
+            return &hello->bindings[i];
         }
     }
     return NULL;
+}
+
+static const struct uuid *bound_store(const struct peer_hello *hello, raft_id id)
+{
+    const struct peer_binding *binding = hello_binding(hello, id);
+
+    return binding ? &binding->store : NULL;
 }
 
 bool hello_names_us(const struct node *n, const struct peer_hello *hello)
@@ -326,6 +335,7 @@ void node_hello(struct node *n, const struct peer_hello *hello)
     struct node_peer *peer = hello_peer(n, hello->id);
 
     refusals_forget(n, hello->id);
+    memory_judge(n, hello);
     if (!peer) {
         peer = peer_add(n);
     }
@@ -334,6 +344,7 @@ void node_hello(struct node *n, const struct peer_hello *hello)
         if (!same) { /* what another one did says nothing of this one */
             peer->up = false;
             peer->heard = 0;
+            memory_meet(n, peer, hello);
         }
         if (!same || !tells_less(hello, &peer->hello)) {
             peer->hello = *hello;

@@ -119,6 +119,7 @@ struct node_peer { /* what a hello told us */
     bool up;                        /* our link to it is */
     char linked[RAFT_ADDRESS_SIZE]; /* where that goes */
     mono_ms heard;                  /* its last Raft message; 0: none */
+    struct peer_memory seen;        /* what the data directory of its hello has promised us */
 };
 
 struct node_sends {
@@ -210,6 +211,8 @@ struct node {
     uint64_t hello_mark;     /* hash of what our hello says */
     uint64_t targets_mark;   /* hash of whom we keep links to */
     uint64_t peers_mark;     /* counts what others told */
+    uint64_t greetings;      /* counts whom we met again as another process */
+    struct raft_view found;  /* what our data directory held when this process began */
 };
 
 /* node.c */
@@ -219,6 +222,7 @@ struct node_answer *node_answer_add(struct node *n, uint64_t token, int code);
 struct peer_msg *node_send_new(struct node *n, raft_id to); /* leaves at the end of the turn */
 raft_id node_known_leader(const struct node *n, mono_ms now);
 void node_refuse(struct node *n, uint64_t token, int code, const char *message);
+void node_fail(struct node *n, int code, const char *why); /* the process has to stop */
 /* The membership entry for this very data directory, or NULL: an earlier one of our id is somebody
  * else. Borrowed. */
 const struct raft_member *node_self(const struct node *n);
@@ -312,8 +316,20 @@ void reach_heard(struct node *n, raft_id from);
 /* Answer a request that nobody took: no_quorum or no_leader, with the numbers. */
 void reach_refuse(struct node *n, uint64_t token, const char *consequence);
 
+/* memory.c: what others promised us, and what we did */
+/* Did a process say this whose place another has taken? */
+bool memory_is_late(const struct node *n, raft_id from, const struct peer_msg *msg);
+void memory_note(struct node *n, const struct raft_msg *m); /* before it is acted on */
+/* Another process, or another data directory, shows up under its id. */
+void memory_meet(struct node *n, struct node_peer *peer, const struct peer_hello *hello);
+void memory_tell(const struct node *n, struct peer_binding *binding); /* in our hello */
+/* Does the sender remember promises of ours that our data directory did not hold? Then we stop. */
+void memory_judge(struct node *n, const struct peer_hello *hello);
+
 /* hello.c */
 struct node_peer *hello_peer(const struct node *n, raft_id id);
+/* What its membership says of this id, or NULL. Borrowed. */
+const struct peer_binding *hello_binding(const struct peer_hello *hello, raft_id id);
 /* Does it know us, with this data directory, as a member? */
 bool hello_names_us(const struct node *n, const struct peer_hello *hello);
 void hello_link_down(struct node *n, raft_id id);

@@ -79,6 +79,7 @@ void node_start(struct node *n, mono_ms now, const struct uuid *fresh_cluster)
 {
     n->now = now;
     n->fresh_cluster = *fresh_cluster;
+    raft_view_get(n->raft, &n->found);
     raft_start(n->raft, now);
     n->hello_mark = hello_mark(n);
     node_public_get(n, now, &n->seen);
@@ -170,6 +171,7 @@ void node_out_clear(struct node *n)
     out->batch = NULL;
     out->changed = false;
     out->hello_changed = false;
+    out->hello_first = false;
     out->targets_changed = false;
     out->reason[0] = 0;
     out->handover.over = false;
@@ -193,7 +195,7 @@ static void route_message(struct node *n, struct raft_out *o)
     }
 }
 
-static void fail(struct node *n, int code, const char *why)
+void node_fail(struct node *n, int code, const char *why)
 {
     n->out.fatal = code;
     (void)snprintf(n->out.fatal_why, sizeof n->out.fatal_why, "%s", why);
@@ -220,9 +222,10 @@ void node_step(struct node *n, const struct raft_event *event)
     }
     fx->reads_count = 0;
     if (fx->diverged) {
-        fail(n, -RD_ECORRUPT,
-             "another leader in this term, or two logs that differ below an entry both call the "
-             "same: this node's data or the sender's cannot be right");
+        node_fail(
+            n, -RD_ECORRUPT,
+            "another leader in this term, or two logs that differ below an entry both call the "
+            "same: this node's data or the sender's cannot be right");
     }
     if (fx->reason.text) {
         node_reason_text(n, &fx->reason, n->out.reason, sizeof n->out.reason);
@@ -251,7 +254,8 @@ void node_message(struct node *n, raft_id from, struct peer_msg *msg)
 {
     switch (msg->type) {
     case PEER_RAFT:
-        if (msg->raft.from == from) {
+        if (msg->raft.from == from && !memory_is_late(n, from, msg)) {
+            memory_note(n, &msg->raft);
             reach_heard(n, from);
             node_step(n, &(struct raft_event){.type = RAFT_EV_MESSAGE, .message = &msg->raft});
         }

@@ -47,7 +47,7 @@ struct node_send {
     struct peer_msg msg; /* owned by the output */
 };
 
-enum { NODE_MESSAGE_SIZE = PEER_WHY_SIZE };
+enum { NODE_MESSAGE_SIZE = PEER_WHY_SIZE, NODE_FATAL_SIZE = 640 };
 
 struct node_answer { /* each request gets exactly one that is the last, unless it was cancelled */
     uint64_t token;
@@ -70,10 +70,12 @@ struct node_out {
     struct node_answer *answers;
     uint32_t answers_count, answers_capacity;
     const struct node_batch
-        *batch;           /* to be written now, or NULL; stays valid until its node_persisted() */
-    bool changed;         /* something node_public() shows may differ */
-    bool hello_changed;   /* node_hello_get() may differ: send it again where it does; and
+        *batch;         /* to be written now, or NULL; stays valid until its node_persisted() */
+    bool changed;       /* something node_public() shows may differ */
+    bool hello_changed; /* node_hello_get() may differ: send it again where it does; and
                          * node_hello_check() may think otherwise of those who are connected */
+    bool hello_first; /* it differs for who is met again as another process: it has to be on the way
+                       * before the sends of this turn */
     bool targets_changed; /* node_targets() differs */
     char reason[96];      /* why the role changed last, with numbers; "" when it did not */
     struct {
@@ -84,7 +86,7 @@ struct node_out {
         char why[PEER_WHY_SIZE]; /* it did not */
     } handover;
     int fatal; /* negative code: stop the process; see fatal_why */
-    char fatal_why[160];
+    char fatal_why[NODE_FATAL_SIZE];
 };
 
 /* ---- The state, written behind ---- */

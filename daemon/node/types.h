@@ -15,7 +15,25 @@ enum {
     PEER_WHY_SIZE = 256,
 };
 
-/* First frame on a connection, from both sides; sent again on it whenever its content changes. */
+/* What a data directory has promised, as somebody it promised it to remembers. It holds for the whole
+ * term: within one, an entry that was acknowledged is never cut. */
+struct peer_memory {
+    uint64_t process;   /* that promised last */
+    raft_term term;     /* the highest it was in, durably; 0: nothing is remembered */
+    raft_index index;   /* in that term it had this entry, durably; 0: none is known */
+    raft_term log_term; /* and an entry of this term; 0: not known */
+    bool voted;         /* and voted for who remembers */
+};
+
+struct peer_binding { /* of an id to a data directory */
+    raft_id id;
+    struct uuid store;
+    struct peer_memory seen; /* by the sender */
+};
+
+/* First frame on a connection, from both sides; sent again on it whenever its content changes. What
+ * is remembered of promises changes with every message: that is as of the beginning of the
+ * connection, and of the moment when another process of that member was met. */
 struct peer_hello {
     struct uuid cluster; /* not set: in no cluster */
     raft_id id;
@@ -35,10 +53,7 @@ struct peer_hello {
     char member_list[PEER_MEMBER_LIST_SIZE]; /* its `member` list, canonical: "1@h:p 2@h:p", by id;
                                                 "" : none, or in a cluster */
     uint32_t bindings_count;                 /* id -> store of its membership in force */
-    struct {
-        raft_id id;
-        struct uuid store;
-    } bindings[RAFT_MEMBERS_MAX];
+    struct peer_binding bindings[RAFT_MEMBERS_MAX];
 };
 
 /* A write that a follower passes on to the leader. */
@@ -148,6 +163,8 @@ struct peer_change_reply {
 
 struct peer_msg {
     enum peer_msg_type type;
+    uint64_t process; /* a received one's: of its sender, as its connection's hello says; 0: the one
+                       * whose hello came last */
     union {
         struct peer_hello *hello; /* owned */
         struct raft_msg raft;

@@ -271,6 +271,7 @@ static struct raft_msg *append_message(struct raft *r, struct progress *p, raft_
     m->log_term = rlog_term(&r->log, prev);
     m->chain = rlog_chain(&r->log, prev);
     m->commit = r->commit;
+    m->hint = r->saved;
     commit_told(r, p, r->commit);
     return m;
 }

@@ -139,7 +139,8 @@ enum raft_decline {
  *   PRE_VOTE    the next term last log index last log term
  *   VOTE        the new term  last log index last log term  transfer
  *   *_REPLY     voter's term                                reject, transfer echoed as asked
- *   APPEND      leader's term prev index     prev term      chain at prev, commit, entries
+ *   APPEND      leader's term prev index     prev term      chain at prev, commit, entries,
+ *                                                           hint (durable at the leader)
  *   APPEND_REPLY sender's     match; when rejected: the     reject, hint (where to try next),
  *                             refused prev index            log_term (term at hint)
  *   READ_INDEX  follower's                                  seq identifies the request

@@ -101,6 +101,13 @@ static void peer_failed_cb(void *arg, raft_id peer, int code, const char *why)
     (void)snprintf(item->refusal->why, sizeof item->refusal->why, "%s", why);
 }
 
+static void peer_greeting_cb(void *arg, struct peer_hello *out)
+{
+    const struct server *s = arg;
+
+    node_hello_get(s->node, out);
+}
+
 static enum node_standing peer_standing_cb(void *arg, const struct peer_hello *hello)
 {
     const struct server *s = arg;
@@ -275,6 +282,7 @@ static int open_net(struct server *s)
         .queue_bytes_max = SERVER_PEER_QUEUE_BYTES,
     };
     const struct net_ops ops = {.arg = s,
+                                .greeting = peer_greeting_cb,
                                 .check = peer_check_cb,
                                 .standing = peer_standing_cb,
                                 .hello = peer_hello_cb,

@@ -205,6 +205,9 @@ static int take_output(struct server *s, const struct node_out *out)
     }
     /* First what others wait for: our disk and the peers' disks work at the same time. */
     submit(s, out->batch);
+    if (out->hello_first) {
+        update_hello(s);
+    }
     for (uint32_t i = 0; i < out->sends_count; i++) {
         net_send(s->net, out->sends[i].to, &out->sends[i].msg);
     }

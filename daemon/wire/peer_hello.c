@@ -9,10 +9,17 @@ enum {
                      PEER_URI_SIZE + RAFT_ADDRESS_SIZE + PEER_VERSION_SIZE + PEER_NAME_SIZE +
                      5 * 3 + (2 + 8),
     HELLO_LIST_MAX = PEER_MEMBER_LIST_SIZE + 3,
-    HELLO_BINDINGS_MAX = RAFT_MEMBERS_MAX * (2 + 6 + 2 + 16),
+    HELLO_MEMORY_MAX = 3 * (1 + 9) + 2 + (1 + 8),
+    HELLO_BINDINGS_MAX = RAFT_MEMBERS_MAX * (2 + 6 + 2 + 16 + HELLO_MEMORY_MAX),
 };
 _Static_assert(HELLO_REST_MAX + HELLO_LIST_MAX <= FRAME_HELLO_MAX, "a founder's hello fits");
 _Static_assert(HELLO_REST_MAX + HELLO_BINDINGS_MAX <= FRAME_HELLO_MAX, "a member's hello fits");
+
+static bool binding_is_valid(const Raftd__Peer__Binding *b)
+{
+    return b->id != 0 && field_is_uuid(&b->store) && field_is_number(b->seen_term) &&
+           field_is_number(b->seen_index) && b->seen_log_term <= b->seen_term;
+}
 
 static bool bindings_are_valid(const Raftd__Peer__Hello *m)
 {
@@ -20,7 +27,7 @@ static bool bindings_are_valid(const Raftd__Peer__Hello *m)
         return false;
     }
     for (size_t i = 0; i < m->n_bindings; i++) {
-        if (m->bindings[i]->id == 0 || !field_is_uuid(&m->bindings[i]->store)) {
+        if (!binding_is_valid(m->bindings[i])) {
             return false;
         }
         for (size_t k = 0; k < i; k++) {
@@ -45,6 +52,29 @@ static bool hello_is_valid(const Raftd__Peer__Hello *m)
            field_text_fits(&m->member_list, PEER_MEMBER_LIST_SIZE) && bindings_are_valid(m);
 }
 
+static void binding_pack(struct peer_binding *from, Raftd__Peer__Binding *to)
+{
+    raftd__peer__binding__init(to);
+    to->id = from->id;
+    to->store = field_uuid(&from->store);
+    to->seen_process = from->seen.process;
+    to->seen_term = from->seen.term;
+    to->seen_index = from->seen.index;
+    to->seen_log_term = from->seen.log_term;
+    to->seen_vote = from->seen.voted;
+}
+
+static void binding_unpack(const Raftd__Peer__Binding *from, struct peer_binding *to)
+{
+    to->id = from->id;
+    to->store = field_copy_uuid(&from->store);
+    to->seen = (struct peer_memory){.process = from->seen_process,
+                                    .term = from->seen_term,
+                                    .index = from->seen_index,
+                                    .log_term = from->seen_log_term,
+                                    .voted = from->seen_vote != 0};
+}
+
 static void hello_pack(struct peer_hello *h, struct buf *out)
 {
     Raftd__Peer__Hello m;
@@ -53,9 +83,7 @@ static void hello_pack(struct peer_hello *h, struct buf *out)
 
     rd_assert(h->bindings_count <= RAFT_MEMBERS_MAX);
     for (uint32_t i = 0; i < h->bindings_count; i++) {
-        raftd__peer__binding__init(&bindings[i]);
-        bindings[i].id = h->bindings[i].id;
-        bindings[i].store = field_uuid(&h->bindings[i].store);
+        binding_pack(&h->bindings[i], &bindings[i]);
         pointers[i] = &bindings[i];
     }
     raftd__peer__hello__init(&m);
@@ -121,8 +149,7 @@ int peer_hello_decode(const Raftd__Peer__Hello *m, const struct frame *frame, st
     field_copy_text(&m->member_list, h->member_list);
     h->bindings_count = (uint32_t)m->n_bindings;
     for (size_t i = 0; i < m->n_bindings; i++) {
-        h->bindings[i].id = m->bindings[i]->id;
-        h->bindings[i].store = field_copy_uuid(&m->bindings[i]->store);
+        binding_unpack(m->bindings[i], &h->bindings[i]);
     }
     *out = (struct peer_msg){.type = PEER_HELLO, .hello = h};
     return 0;

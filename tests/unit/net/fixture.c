@@ -87,6 +87,13 @@ void world_turn(struct world *w)
 
 /* ---- What a node does with what it hears ---- */
 
+static void member_greeting(void *arg, struct peer_hello *out)
+{
+    const struct member *m = arg;
+
+    *out = m->hello;
+}
+
 static int member_check(void *arg, const struct peer_hello *hello, struct peer_refusal *refusal)
 {
     const struct member *m = arg;
@@ -186,6 +193,7 @@ struct member *world_open_silent(struct world *w, raft_id id)
 {
     struct member *m = &w->members[id - 1];
     const struct net_ops ops = {.arg = m,
+                                .greeting = member_greeting,
                                 .check = member_check,
                                 .standing = member_standing,
                                 .hello = member_hello,
