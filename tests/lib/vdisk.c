@@ -18,6 +18,16 @@ void vdisk_done(struct vdisk *d)
     memset(d, 0, sizeof *d);
 }
 
+void vdisk_copy(const struct vdisk *from, struct vdisk *to)
+{
+    *to = *from;
+    to->entries = from->count ? mem_dup(from->entries, from->count * sizeof *from->entries) : NULL;
+    to->capacity = from->count;
+    for (uint32_t i = 0; i < to->count; i++) {
+        (void)blob_ref(to->entries[i].data);
+    }
+}
+
 bool vdisk_is_pristine(const struct vdisk *d)
 {
     return d->count == 0 && d->term == 0 && !uuid_is_set(&d->cluster);

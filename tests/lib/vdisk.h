@@ -18,6 +18,9 @@ struct vdisk {
 
 void vdisk_done(struct vdisk *d); /* frees; the disk is empty and usable again */
 
+/* What `from` holds now; `to` is empty. */
+void vdisk_copy(const struct vdisk *from, struct vdisk *to);
+
 /* Has anything ever been written? */
 bool vdisk_is_pristine(const struct vdisk *d);
 

@@ -306,6 +306,10 @@ static void check_append(struct sim *s, struct sim_host *h, const struct raft_ms
     for (uint32_t i = 0; i < m->entries_count; i++) {
         bytes += m->entries[i].data ? m->entries[i].data->size : 0;
     }
+    if (m->hint > h->told_last) {
+        sim_violation(s, h, "invariant 3: says that index %llu is durable, %llu is", (ull)m->hint,
+                      (ull)h->told_last);
+    }
     if (m->entries_count > c->append_entries_max ||
         (m->entries_count > 1 && bytes > c->append_bytes_max)) {
         sim_violation(s, h, "invariant 17: an append with %u entries and %llu bytes",

@@ -22,6 +22,7 @@ void disks_done(struct sim_host *h)
         states_done(&h->stores[i].rows);
         mem_free(h->stores[i].votes);
     }
+    promises_done(h);
 }
 
 /* Would enough voters be left of this membership, without what `h` stores, and when each request

@@ -110,6 +110,7 @@ void host_start(struct sim *s, struct sim_host *h)
     h->applied = 0;
     h->retiring = false;
     h->knew_removed = false;
+    memset(h->told, 0, sizeof h->told);
     node_start(h->node, host_clock(s, h), &fresh);
     sim_trace(s, h, "starts: store %u, start %llu of it, term %llu, %u entries",
               h->store->id.bytes[1], (unsigned long long)h->store->incarnation,
@@ -152,6 +153,7 @@ void host_written(struct sim *s, struct sim_host *h)
     check_before_write(s, h, &h->batch->save);
     vdisk_write(&h->store->disk, &h->batch->save);
     h->batch_written = true;
+    promises_copy(s, h);
 }
 
 static void submit(struct sim *s, struct sim_host *h, const struct node_batch *batch)
@@ -258,6 +260,11 @@ static void end_turn(struct sim *s, struct sim_host *h, bool was_persisted)
 {
     struct node_out *out = node_end(h->node);
 
+    if (out->fatal == -RD_ECORRUPT && promises_are_broken(h)) {
+        sim_trace(s, h, "stops: %s", out->fatal_why);
+        host_crash(s, h, "its promises are broken");
+        return;
+    }
     if (out->fatal) {
         sim_violation(s, h, "the node wants to stop: %s: %s", err_name(out->fatal), out->fatal_why);
     }
@@ -320,6 +327,7 @@ static void take_message(struct sim *s, struct sim_host *h, struct sim_event *e)
         sim_trace(s, h, "gets %s from %u", names[e->msg->type], (unsigned)e->peer + 1);
     }
     s->stats.messages++;
+    promises_hear(s, h, e);
     if (e->msg->type == PEER_RAFT && e->msg->raft.type == RAFT_MSG_TIMEOUT_NOW) {
         nemesis_told_to_stand(s, h);
     }

@@ -20,6 +20,7 @@ enum fault {
     FAULT_AIM,       /* those whom a change or a hand-over concerns are hit */
     FAULT_NEAR_MISS, /* the leader is cut off for about T, and comes back with its lease */
     FAULT_LURE,      /* one host misses the leader while those who hear it restart */
+    FAULT_RESTORED,  /* a data directory is put back to an earlier state */
     FAULT_COUNT,
 };
 
@@ -158,6 +159,7 @@ static void partition(struct sim *s, enum fault f)
     case FAULT_AIM:
     case FAULT_NEAR_MISS:
     case FAULT_LURE:
+    case FAULT_RESTORED:
     case FAULT_COUNT:
     default:
         return;
@@ -261,6 +263,22 @@ static void old_disk(struct sim *s)
     }
 }
 
+bool nemesis_restores(const struct sim *s)
+{
+    return s->knobs.churn && s->knobs.faults & (1U << FAULT_RESTORED);
+}
+
+static void restored(struct sim *s)
+{
+    uint32_t start = victim(s);
+    bool done = !nemesis_restores(s);
+
+    for (uint32_t i = 0; !done && i < s->knobs.hosts; i++) {
+        struct sim_host *h = &s->hosts[(start + i) % s->knobs.hosts];
+        done = disk_can_go(s, h) && promises_break(s, h);
+    }
+}
+
 static void retire(struct sim *s)
 {
     struct sim_host *h = &s->hosts[victim(s)];
@@ -353,6 +371,9 @@ void nemesis_act(struct sim *s)
         return;
     case FAULT_LURE:
         lure(s);
+        return;
+    case FAULT_RESTORED:
+        restored(s);
         return;
     case FAULT_SPLIT:
     case FAULT_ISOLATE:

@@ -82,6 +82,9 @@ static void post(struct sim *s, struct sim_host *h, uint32_t to, const struct pe
 
     e->peer = (uint8_t)(h->id - 1);
     e->store = s->hosts[to].store;
+    e->from = h->store;
+    e->process = h->process;
+    e->durable = h->told_last;
     e->msg = mem_alloc(sizeof *e->msg);
     network_copy(s, msg, e->msg);
 }
@@ -279,6 +282,11 @@ static void link_dial(struct sim *s, uint32_t from, uint32_t to)
     if (host_is_up(a) && a->life == life_a && host_is_up(b) && b->life == life_b) {
         hello_give(s, a, &hello_b, true);
     }
+}
+
+void network_meet(struct sim *s, uint32_t from, uint32_t to)
+{
+    link_dial(s, from, to);
 }
 
 /* Whom it wants to reach and does not: dial. */

@@ -423,6 +423,7 @@ static void add_stats(struct sim_stats *to, const struct sim_stats *from)
     to->handovers += from->handovers;
     to->claims += from->claims;
     to->wipes += from->wipes;
+    to->restored += from->restored;
 }
 
 void sim_run(uint64_t seed, bool verbose, struct sim_stats *total)

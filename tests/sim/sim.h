@@ -61,6 +61,9 @@ struct sim_event {
     uint64_t life; /* of the host, where the event belongs to one life; 0: any */
     uint64_t number;
     const struct sim_store *store; /* of the host, where the event belongs to one; NULL: any */
+    const struct sim_store *from;  /* MESSAGE: the sender's when it sent */
+    uint64_t process;              /* and which process it was */
+    raft_index durable;            /* and what its log had durably */
     union {
         struct peer_msg *msg;
         struct peer_hello *hello;
@@ -101,6 +104,14 @@ struct sim_store { /* a data directory */
     bool gone;            /* it never comes back */
 };
 
+/* What a data directory has promised, as far as one host was told in this life of it. */
+struct sim_promise {
+    const struct sim_store *store;
+    raft_term term;
+    raft_index index;
+    bool voted;
+};
+
 /* A membership, as the model keeps it: by host. */
 struct sim_members {
     raft_index index; /* 0: none */
@@ -122,7 +133,10 @@ struct sim_host {
     struct node *node; /* NULL: down */
     struct sim_store stores[SIM_STORES_MAX];
     uint32_t stores_count;
-    struct sim_store *store; /* the one in use */
+    struct sim_store *store;                /* the one in use */
+    struct sim_store copy;                  /* of an earlier state of one of them: */
+    const struct sim_store *copy_of;        /* NULL: there is none */
+    struct sim_promise told[SIM_HOSTS_MAX]; /* by whom: what it heard in this life */
     bool founder_listed;
     bool bootstraps;
     bool retiring;
@@ -282,7 +296,7 @@ struct sim_knobs {
 
 struct sim_stats {
     uint64_t events, turns, messages, crashes, elections, entries, ops_done, reads_done;
-    uint64_t changes, handovers, claims, wipes, refusals;
+    uint64_t changes, handovers, claims, wipes, refusals, restored;
 };
 
 struct sim {
@@ -383,6 +397,8 @@ void network_hello_arrives(struct sim *s, struct sim_event *e);
 void network_host_down(struct sim *s, const struct sim_host *h);
 void network_links(struct sim *s); /* tear down, dial */
 void network_heal(struct sim *s);
+/* `from` dials `to`, which is up, now. */
+void network_meet(struct sim *s, uint32_t from, uint32_t to);
 bool network_is_blocked(const struct sim *s, uint32_t from, uint32_t to);
 /* Through the encoding and back, when the seed says so. The result is the caller's. */
 void network_copy(struct sim *s, const struct peer_msg *from, struct peer_msg *to);
@@ -410,6 +426,21 @@ void disk_wipe(struct sim *s, struct sim_host *h, bool keep);
 bool disk_swap(struct sim *s, struct sim_host *h);
 void disk_use(struct sim *s, struct sim_host *h, struct sim_store *store);
 void disks_done(struct sim_host *h);
+
+/* ---- promises.c: a data directory that is put back to an earlier state ---- */
+
+/* Keep a copy of what the host stores, sometimes. */
+void promises_copy(struct sim *s, struct sim_host *h);
+/* `h` hears this; note what its sender has promised by it. */
+void promises_hear(struct sim *s, struct sim_host *h, const struct sim_event *e);
+/* Does the host run from such a copy? */
+bool promises_are_broken(const struct sim_host *h);
+/* Put the copy in place, if somebody is there who was promised more: the host has to stop before it
+ * says a word. Then its data is lost. false: nobody is. */
+bool promises_break(struct sim *s, struct sim_host *h);
+void promises_done(struct sim_host *h);
+/* Does this seed do such things? */
+bool nemesis_restores(const struct sim *s);
 
 /* ---- members.c: who belongs to the cluster ---- */
 
@@ -445,6 +476,7 @@ void outcome_answer(struct sim *s, struct sim_host *h, const struct sim_op *op,
 /* ---- states.c: the state's rows, written behind the log ---- */
 
 void states_done(struct sim_rows *rows);
+void states_copy(const struct sim_rows *from, struct sim_rows *to); /* `to` is empty */
 void states_turn(struct sim *s, struct sim_host *h);
 void states_flushed(struct sim *s, struct sim_host *h);
 void states_crash(struct sim *s, struct sim_host *h);

@@ -29,6 +29,17 @@ void states_done(struct sim_rows *rows)
     mem_free(rows->items);
 }
 
+void states_copy(const struct sim_rows *from, struct sim_rows *to)
+{
+    *to = *from;
+    to->items = from->count ? mem_dup(from->items, from->count * sizeof *from->items) : NULL;
+    to->capacity = from->count;
+    for (uint32_t i = 0; i < to->count; i++) {
+        (void)blob_ref(to->items[i].key);
+        (void)blob_ref(to->items[i].value);
+    }
+}
+
 static uint32_t find(const struct sim_rows *rows, const void *key, size_t size)
 {
     uint32_t i = 0;
