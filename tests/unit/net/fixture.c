@@ -137,7 +137,7 @@ static void member_message(void *arg, raft_id from, struct peer_msg *msg)
     struct member *m = arg;
     struct seen *s = &m->seen[m->seen_count % FIXTURE_MESSAGES_MAX];
 
-    *s = (struct seen){.from = from, .type = msg->type};
+    *s = (struct seen){.from = from, .type = msg->type, .process = msg->process};
     if (msg->type == PEER_RAFT) {
         s->seq = msg->raft.seq;
         s->entries_count = msg->raft.entries_count;

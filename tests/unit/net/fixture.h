@@ -16,6 +16,7 @@ enum { FIXTURE_NODES_MAX = 4, FIXTURE_MESSAGES_MAX = 512 };
 struct seen { /* a message that arrived */
     raft_id from;
     enum peer_msg_type type;
+    uint64_t process;
     uint64_t seq;
     uint32_t entries_count;
     uint64_t hash; /* of the payloads */

@@ -34,6 +34,7 @@ static void two_nodes_talk_both_ways_in_order(void **state)
     for (uint64_t i = 0; i < 100; i++) {
         assert_int_equal(two->seen[i].from, 1);
         assert_int_equal(two->seen[i].seq, 1 + i);
+        assert_int_equal(two->seen[i].process, one->hello.process);
         assert_int_equal(one->seen[i].from, 2);
         assert_int_equal(one->seen[i].seq, 1001 + i);
     }
@@ -42,6 +43,38 @@ static void two_nodes_talk_both_ways_in_order(void **state)
     assert_int_equal(world_stats(&w, 1).dropped, 0);
     assert_int_equal(world_stats(&w, 1).bytes_out, world_stats(&w, 2).bytes_in);
     assert_int_equal(world_stats(&w, 1).frames_out, world_stats(&w, 2).frames_in);
+    world_done(&w);
+}
+
+/* What is not worth telling those who are connected is not kept from who comes. */
+static void a_connection_begins_with_the_hello_of_the_moment(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_init(&w);
+    struct member *one = world_open(&w, 1);
+    struct member *two = world_open(&w, 2);
+    one->hello.session = 5;
+    world_target(&w, 2, 1, 0);
+    until(&w, world_is_up(&w, 2, 1));
+    assert_int_equal(two->last_hello.session, 5); /* as an answer */
+    one->hello.session = 6;
+    world_target(&w, 1, 2, 0);
+    until(&w, world_is_up(&w, 1, 2));
+    until(&w, two->last_hello.session == 6); /* as the first word */
+    one->hello.session = 7;
+    (void)world_open(&w, 3);
+    world_target(&w, 3, 1, 0);
+    until(&w, world_is_up(&w, 3, 1));
+    assert_int_equal(w.members[2].last_hello.session, 7);
+    still_ms(&w, 50, two->last_hello.session == 6);
+    uint32_t before = two->hellos_count;
+    net_set_hello(one->net, &one->hello); /* no news to 3, but to both connections with 2 */
+    until(&w, two->hellos_count == before + 2);
+    assert_int_equal(two->last_hello.session, 7);
+    net_set_hello(one->net, &one->hello);
+    still_ms(&w, 50, two->hellos_count == before + 2 && w.members[2].hellos_count == 1);
     world_done(&w);
 }
 
@@ -311,6 +344,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_nodes_talk_both_ways_in_order),
+        cmocka_unit_test(a_connection_begins_with_the_hello_of_the_moment),
         cmocka_unit_test(three_nodes),
         cmocka_unit_test(large_frames),
         cmocka_unit_test(heartbeats_overtake_entries),

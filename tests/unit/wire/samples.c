@@ -116,6 +116,14 @@ static void sample_hello(struct prng *p, struct peer_hello *h)
         if (prng_chance(p, 900000)) {
             h->bindings[i].store = sample_uuid(p);
         }
+        if (prng_chance(p, 500000)) {
+            struct peer_memory *seen = &h->bindings[i].seen;
+            *seen = (struct peer_memory){.process = prng_next(p),
+                                         .term = sample_number(p),
+                                         .index = sample_number(p),
+                                         .voted = prng_chance(p, 500000)};
+            seen->log_term = prng_range(p, 0, seen->term + 1);
+        }
     }
 }
 
@@ -405,6 +413,11 @@ static void assert_hello_equal(const struct peer_hello *a, const struct peer_hel
     for (uint32_t i = 0; i < a->bindings_count; i++) {
         assert_int_equal(a->bindings[i].id, b->bindings[i].id);
         assert_uuid_equal(&a->bindings[i].store, &b->bindings[i].store);
+        assert_int_equal(a->bindings[i].seen.process, b->bindings[i].seen.process);
+        assert_int_equal(a->bindings[i].seen.term, b->bindings[i].seen.term);
+        assert_int_equal(a->bindings[i].seen.index, b->bindings[i].seen.index);
+        assert_int_equal(a->bindings[i].seen.log_term, b->bindings[i].seen.log_term);
+        assert_int_equal(a->bindings[i].seen.voted, b->bindings[i].seen.voted);
     }
 }
 

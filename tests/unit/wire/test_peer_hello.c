@@ -36,6 +36,28 @@ static struct peer_hello *small_hello(struct peer_hello *h)
     return h;
 }
 
+/* What a member remembers of another one. */
+static void test_golden_memory(void **arg)
+{
+    struct peer_hello h;
+
+    (void)arg;
+    small_hello(&h);
+    h.name[0] = h.uri[0] = h.address[0] = h.version[0] = h.cluster_name[0] = h.member_list[0] = 0;
+    h.bindings[0].seen = (struct peer_memory){
+        .process = 0x1122334455667788, .term = 300, .index = 7, .log_term = 299, .voted = true};
+    assert_golden(&(struct peer_msg){.type = PEER_HELLO, .hello = &h},
+                  "68000000 01 00 6400"
+                  "0a62"
+                  "0a10 cccccccccccccccccccccccccccccccc"
+                  "1001"
+                  "1a10 55555555555555555555555555555555"
+                  "20ac02 2801 3001 3801"
+                  "7227 0802 1210 22222222222222222222222222222222"
+                  "19 8877665544332211 20ac02 2807 30ab02 3801"
+                  "8101 efcdab8967452301");
+}
+
 static void test_golden_hello(void **arg)
 {
     struct peer_hello h;
@@ -98,6 +120,11 @@ static void test_largest_hellos_fit(void **arg)
     for (uint32_t i = 0; i < h.bindings_count; i++) {
         h.bindings[i].id = UINT32_MAX - i;
         h.bindings[i].store = h.store;
+        h.bindings[i].seen = (struct peer_memory){.process = UINT64_MAX,
+                                                  .term = INT64_MAX,
+                                                  .index = INT64_MAX,
+                                                  .log_term = INT64_MAX,
+                                                  .voted = true};
     }
     b.size = 0;
     peer_encode(&msg, &b);
@@ -219,6 +246,10 @@ HELLO_CHANGE(binding_id, m->bindings[1]->id = 0)
 HELLO_CHANGE(binding_twice, m->bindings[1]->id = m->bindings[0]->id)
 HELLO_CHANGE(binding_store, m->bindings[1]->store.len = 3)
 HELLO_CHANGE(binding_no_store, m->bindings[1]->store.len = 0)
+HELLO_CHANGE(seen_term, m->bindings[1]->seen_term = 1ULL << 63)
+HELLO_CHANGE(seen_index, m->bindings[1]->seen_index = 1ULL << 63)
+HELLO_CHANGE(seen_log_term, m->bindings[1]->seen_log_term = 1)
+HELLO_CHANGE(seen_process, m->bindings[1]->seen_process = UINT64_MAX)
 
 #define TEXT_CASES(field)                                                                          \
     {#field " at its limit", 0, 0, hello_##field##_at_limit},                                      \
@@ -256,6 +287,10 @@ static const struct hello_case hello_cases[] = {
     {"id bound twice", BAD, 0, hello_binding_twice},
     {"binding store of 3", BAD, 0, hello_binding_store},
     {"binding without store", 0, 0, hello_binding_no_store},
+    {"remembered term 2^63", BAD, 0, hello_seen_term},
+    {"remembered index 2^63", BAD, 0, hello_seen_index},
+    {"remembered log above its term", BAD, 0, hello_seen_log_term},
+    {"any remembered process", 0, 0, hello_seen_process},
 };
 
 static void hello_case_run(const struct hello_case *c)
@@ -321,6 +356,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden_hello),
+        cmocka_unit_test(test_golden_memory),
         cmocka_unit_test(test_largest_hellos_fit),
         cmocka_unit_test(test_hello_above_its_limit),
         cmocka_unit_test(test_text_is_mended),
