@@ -215,6 +215,8 @@ void inbound_review(struct inbound *in)
 /* Its hello fits. Our hello is the answer, so who dials knows that it is accepted. */
 static void inbound_accept(struct inbound *in, const struct peer_hello *hello)
 {
+    bool was_member = in->standing == NODE_MEMBER;
+
     if (in->id == 0) {
         in->id = hello->id;
         in->heard = ++in->net->order;
@@ -223,8 +225,8 @@ static void inbound_accept(struct inbound *in, const struct peer_hello *hello)
     }
     *in->hello = *hello;
     inbound_settle(in);
-    if (in->told == 0 && in->standing == NODE_MEMBER) {
-        net_greet(in->net);
+    if (in->standing == NODE_MEMBER && !was_member) {
+        net_greet(in->net); /* what it hears now it has not heard before */
     }
     if (inbound_answer(in)) {
         inbound_tell(in);

@@ -164,7 +164,7 @@ struct net {
 };
 
 struct link *net_link(const struct net *n, raft_id id); /* NULL: no such target */
-/* A connection begins: from now on our hello is what net_ops.greeting() says. */
+/* Somebody is about to hear it for the first time: our hello is what net_ops.greeting() says. */
 void net_greet(struct net *n);
 /* Queue our hello on a connection. False: the peer reads so little that it is pointless. */
 bool net_put_hello(struct net *n, struct conn *c, enum node_standing standing);

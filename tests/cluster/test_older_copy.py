@@ -133,6 +133,36 @@ def test_a_copy_from_before_the_cluster_is_refused(make_cluster):
     comes_back(trio, victim)
 
 
+def test_who_remembers_was_stopped_meanwhile(trio):
+    """The only one who knows more sleeps while the directory is put back, with acknowledgements unread. And the newest
+    data are as welcome as before."""
+    leader = trio.leader()
+    victim, other = trio.others(leader)
+    copy = copy_of(victim, "copy")
+    fill(leader, "late", 20)
+    trio.settled()
+    other.stop()
+    for _ in range(5):
+        with leader.batch() as batch:
+            for i in range(200):
+                batch.send(f"put busy{i} v")
+            batch.line(10)
+            leader.pause()
+            victim.kill()
+            newest = copy_of(victim, "newest")
+            put_back(victim, copy)
+            mark = victim.log_mark()
+            victim.start()
+            leader.resume()
+            victim.wait_exit(15, expect=EXIT_DATA)
+            assert f"node {leader.id} remembers this store" in victim.logged_since(mark)
+            put_back(victim, newest)
+            victim.start()
+        trio.leader(among=[leader, victim])
+        trio.settled(among=[leader, victim])
+    assert victim.ok("get", "late19")["value"] == "v"
+
+
 @pytest.mark.parametrize("end", ["stop", "kill"])
 def test_the_newest_copy_is_as_good_as_the_original(trio, end):
     for victim in trio.nodes * 2:
