@@ -327,7 +327,7 @@ static void take_message(struct sim *s, struct sim_host *h, struct sim_event *e)
         sim_trace(s, h, "gets %s from %u", names[e->msg->type], (unsigned)e->peer + 1);
     }
     s->stats.messages++;
-    promises_hear(s, h, e);
+    promises_hear(h, e);
     if (e->msg->type == PEER_RAFT && e->msg->raft.type == RAFT_MSG_TIMEOUT_NOW) {
         nemesis_told_to_stand(s, h);
     }

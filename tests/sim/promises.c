@@ -74,12 +74,11 @@ static void note(struct sim_promise *p, const struct sim_event *e)
     p->voted = p->voted || (m->type == RAFT_MSG_VOTE_REPLY && !m->reject);
 }
 
-void promises_hear(struct sim *s, struct sim_host *h, const struct sim_event *e)
+void promises_hear(struct sim_host *h, const struct sim_event *e)
 {
     const struct peer_hello *known = node_peer_hello(h->node, (raft_id)e->peer + 1);
     struct sim_promise *p = &h->told[e->peer];
 
-    (void)s;
     if (!known || !uuid_equal(&known->store, &e->from->id)) {
         /* Of another data directory than the one it is connected with: by no connection of today. */
         e->msg->process = e->process;

@@ -432,7 +432,7 @@ void disks_done(struct sim_host *h);
 /* Keep a copy of what the host stores, sometimes. */
 void promises_copy(struct sim *s, struct sim_host *h);
 /* `h` hears this; note what its sender has promised by it. */
-void promises_hear(struct sim *s, struct sim_host *h, const struct sim_event *e);
+void promises_hear(struct sim_host *h, const struct sim_event *e);
 /* Does the host run from such a copy? */
 bool promises_are_broken(const struct sim_host *h);
 /* Put the copy in place, if somebody is there who was promised more: the host has to stop before it
