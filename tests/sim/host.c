@@ -153,7 +153,6 @@ void host_written(struct sim *s, struct sim_host *h)
     check_before_write(s, h, &h->batch->save);
     vdisk_write(&h->store->disk, &h->batch->save);
     h->batch_written = true;
-    promises_copy(s, h);
 }
 
 static void submit(struct sim *s, struct sim_host *h, const struct node_batch *batch)
@@ -412,6 +411,7 @@ void host_event(struct sim *s, struct sim_event *e)
         if (!h->batch_written) {
             host_written(s, h);
         }
+        promises_copy(s, h); /* not at a crash: that may be the one after which the copy is used */
         if (h->crash == SIM_CRASH_WRITTEN) {
             host_crash(s, h, "saved, not yet heard of it");
         }
