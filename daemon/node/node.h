@@ -123,9 +123,9 @@ bool node_log_is_long(const struct node *n);
 /* How the node reads what was flushed last. All of it on the node's thread, within its turn. */
 struct node_source {
     void *arg;
-    /* As it is on disk now, whatever is flushed later; `mark` gets what it is as of, with a reference.
-     * NULL: not now. */
-    void *(*open)(void *arg, struct node_mark *mark);
+    /* For node `to`: as it is on disk now, whatever is flushed later; `mark` gets what it is as of, with
+     * a reference. NULL: not now. */
+    void *(*open)(void *arg, raft_id to, struct node_mark *mark);
     /* Append the next rows (stream_put_row()), about `bytes_max` of them and at least one. 1: there are
      * more; 0: those were the last; negative: it can be kept open no longer, begin again. */
     int (*read)(void *arg, void *snapshot, size_t bytes_max, struct buf *out);

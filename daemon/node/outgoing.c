@@ -146,7 +146,7 @@ static void begin(struct node *n, struct node_outgoing *o)
         return;
     }
     if (node_snapshots_read(n) < READERS_MAX) {
-        o->snapshot = n->source.open(n->source.arg, &o->mark);
+        o->snapshot = n->source.open(n->source.arg, o->to, &o->mark);
     }
     if (!o->snapshot) {
         o->again_at = n->now + n->config.raft.heartbeat_ms;

@@ -71,7 +71,7 @@ struct snapshot { /* one row is read ahead: the last piece has to say that it is
     int more; /* as store_snapshot_next() said: of `next` */
 };
 
-static void *open_snapshot(void *arg, struct node_mark *mark)
+static void *open_snapshot(void *arg, raft_id to, struct node_mark *mark)
 {
     struct server *s = arg;
     struct store_mark found;
@@ -84,6 +84,9 @@ static void *open_snapshot(void *arg, struct node_mark *mark)
     snapshot->rows = rows;
     snapshot->more = store_snapshot_next(rows, &snapshot->next);
     *mark = (struct node_mark){found.at, found.revision, found.digest, false};
+    log_notice("raftd", "sends a snapshot: the log begins after what that node needs",
+               LOG_U64("to", to), LOG_U64("index", found.at.index),
+               LOG_U64("revision", found.revision));
     return snapshot;
 }
 
@@ -131,6 +134,7 @@ static void submit(struct server *s)
 {
     const struct node_flush *f = node_flush_take(s->node);
 
+    s->flush_snapshot = f->mark.installed ? f->mark.at.index : 0;
     rows_reserve(s, f->rows.count);
     for (uint32_t i = 0; i < f->rows.count; i++) {
         const struct state_row *row = &f->rows.rows[i];
@@ -158,10 +162,15 @@ void server_flush_take(struct server *s)
     }
     s->flush_failed = code != 0;
     if (code) {
-        node_flush_failed(s->node);
+        node_flush_failed(s->node); /* what did not fit was said */
         s->flush_at = s->now + FLUSH_AGAIN_MS;
     } else {
         node_flushed(s->node);
+    }
+    if (s->flush_snapshot && code == 0) {
+        log_notice("raftd", "installed a snapshot: the log begins after it",
+                   LOG_U64("index", s->flush_snapshot),
+                   LOG_U64("revision", state_revision(node_state(s->node))));
     }
 }
 

@@ -136,6 +136,8 @@ struct server {
     uint32_t flush_capacity;
     mono_ms flush_at;  /* not before */
     bool flush_failed; /* the last one did not fit */
+    raft_index
+        flush_snapshot; /* the one in hand installs a snapshot as of this entry; 0: it does not */
 
     bool ran;      /* every part is open */
     bool draining; /* told to stop: no new requests, the open ones are finished */

@@ -165,11 +165,12 @@ struct copy { /* as they were when it was opened */
     uint32_t count, next;
 };
 
-static void *source_open(void *arg, struct node_mark *mark)
+static void *source_open(void *arg, raft_id to, struct node_mark *mark)
 {
     const struct sim_host *h = arg;
     const struct sim_rows *rows = &h->store->rows;
 
+    (void)to;
     if (rows->mark.at.index == 0 || sim_chance(h->sim, 50000)) {
         return NULL;
     }
