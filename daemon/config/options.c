@@ -68,11 +68,12 @@ const struct option option_table[OPTIONS] = {
      "the log fills 90 % of it, writes are refused with no_space.",
      MIB(1), GIB(16384), FIELD(map_size), OPTION_SIZE, 0},
     {"storage", "log_keep_entries", "10000",
-     "Not in this version yet: log entries kept behind the applied index, so that a slow "
-     "follower catches up from the log and not by a copy of the whole state. All entries are kept.",
+     "Log entries kept behind the applied index, so that a slow follower catches up from the log "
+     "and not by a copy of the whole state. What a member that answers still needs is kept longer: "
+     "up to 8 times log_keep_bytes, and at least 64 MiB.",
      1, 1000000000, FIELD(log_keep_entries), OPTION_COUNT, 0},
     {"storage", "log_keep_bytes", "64M",
-     "Not in this version yet: upper bound in bytes of the entries kept by log_keep_entries.",
+     "Upper bound in bytes of the entries kept by log_keep_entries.",
      KIB(4), GIB(1024), FIELD(log_keep_bytes), OPTION_SIZE, 0},
     {"storage", "stall_timeout", "2s",
      "A leader whose disk has not finished a log commit for this long gives up leadership.",

@@ -47,7 +47,7 @@ enum queue_lane queue_lane_of(const struct peer_msg *msg)
 {
     switch (msg->type) {
     case PEER_RAFT:
-        return msg->raft.entries_count ? QUEUE_BULK : QUEUE_URGENT;
+        return msg->raft.entries_count || msg->raft.data ? QUEUE_BULK : QUEUE_URGENT;
     case PEER_FORWARD:
     case PEER_FORWARD_REPLY:
         return QUEUE_BULK;

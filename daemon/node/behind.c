@@ -13,12 +13,13 @@ int node_restore_row(struct node *n, const void *key, size_t key_size, const voi
 
 int node_restore_applied(struct node *n, const struct node_mark *mark)
 {
-    int code = state_load_done(n->state, mark->index, mark->term, mark->revision, mark->digest);
+    int code =
+        state_load_done(n->state, mark->at.index, mark->at.term, mark->revision, mark->digest);
 
     if (code == 0) {
-        code = raft_restore_applied(n->raft, mark->index, mark->term);
+        code = raft_restore_applied(n->raft, &mark->at, mark->installed);
     }
-    n->flushed = code ? 0 : mark->index;
+    n->flushed = code ? 0 : mark->at.index;
     return code;
 }
 
@@ -45,6 +46,11 @@ struct state_rows *behind_rows(struct node *n)
     return n->config.keeps_rows ? &n->rows : NULL;
 }
 
+bool node_flush_is_urgent(const struct node *n)
+{
+    return incoming_is_whole(n);
+}
+
 uint64_t node_flush_bytes(const struct node *n)
 {
     return n->rows.bytes.size;
@@ -64,8 +70,14 @@ bool node_flush_wanted(const struct node *n)
     raft_index applied = state_index(n->state);
 
     raft_view_get(n->raft, &view);
+    if (!n->config.keeps_rows || n->flushing) {
+        return false;
+    }
+    if (incoming_is_whole(n)) { /* of a term that a restart has to know of */
+        return view.hard_saved;
+    }
     /* A state that is ahead of its own log could not be restored from the two. */
-    return n->config.keeps_rows && !n->flushing && applied != n->flushed && view.saved >= applied;
+    return applied != n->flushed && view.saved >= applied;
 }
 
 const struct node_flush *node_flush_take(struct node *n)
@@ -74,22 +86,35 @@ const struct node_flush *node_flush_take(struct node *n)
 
     rd_assert(node_flush_wanted(n));
     n->flushing = true;
+    if (incoming_is_whole(n)) {
+        incoming_flush(n, &n->flush);
+        return &n->flush;
+    }
     n->rows_limit = ROWS_BYTES;
     n->flush.anew = n->flushed == 0;
     swap_rows(&n->flush.rows, &n->rows);
-    n->flush.mark = (struct node_mark){.index = applied,
-                                       .term = raft_term_at(n->raft, applied),
-                                       .revision = state_revision(n->state),
-                                       .digest = state_digest(n->state)};
+    n->flush.mark =
+        (struct node_mark){.revision = state_revision(n->state), .digest = state_digest(n->state)};
+    raft_point_get(n->raft, applied, &n->flush.mark.at);
     return &n->flush;
+}
+
+static void flush_done(struct node *n)
+{
+    raft_point_done(&n->flush.mark.at);
+    state_rows_clear(&n->flush.rows);
 }
 
 void node_flushed(struct node *n)
 {
     rd_assert(n->flushing);
     n->flushing = false;
-    n->flushed = n->flush.mark.index;
-    state_rows_clear(&n->flush.rows);
+    if (incoming_is_written(n)) {
+        incoming_written(n);
+    } else {
+        n->flushed = n->flush.mark.at.index;
+    }
+    flush_done(n);
 }
 
 void node_flush_failed(struct node *n)
@@ -98,14 +123,19 @@ void node_flush_failed(struct node *n)
 
     rd_assert(n->flushing);
     n->flushing = false;
-    state_rows_append(rows, &n->rows);
-    state_rows_compact(rows);
-    swap_rows(rows, &n->rows);
-    state_rows_clear(rows);
+    if (incoming_is_written(n)) {
+        incoming_failed(n);
+    } else {
+        state_rows_append(rows, &n->rows);
+        state_rows_compact(rows);
+        swap_rows(rows, &n->rows);
+    }
+    flush_done(n);
 }
 
 void behind_free(struct node *n)
 {
     state_rows_done(&n->rows);
     state_rows_done(&n->flush.rows);
+    raft_point_done(&n->flush.mark.at);
 }

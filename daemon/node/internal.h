@@ -89,6 +89,54 @@ struct node_handover {
     mono_ms given_until;
 };
 
+struct node_segment { /* applied entries that follow each other in the log */
+    raft_index last;
+    uint64_t entries, bytes;
+};
+
+struct node_trim {                 /* what stays in the log (trim.c) */
+    struct node_segment *segments; /* a ring, oldest first */
+    uint32_t head, count, capacity;
+    uint64_t entries, bytes; /* of all of them */
+};
+
+enum { NODE_PIECES_MAX = 8 }; /* of one snapshot, on their way */
+
+struct node_piece {
+    uint64_t offset;
+    bool done;
+    struct blob *data; /* one reference */
+};
+
+struct node_outgoing { /* a snapshot for a member (outgoing.c) */
+    raft_id to;
+    bool begun;
+    bool all_sent;
+    void *snapshot; /* of the source; NULL: all of it is read */
+    struct node_mark mark;
+    uint64_t sent, acked; /* bytes */
+    uint64_t nudged;      /* pieces before this offset were sent again at once */
+    struct node_piece pieces[NODE_PIECES_MAX];
+    uint32_t count;
+    mono_ms began, moved; /* moved: last progress */
+    mono_ms repeated;     /* pieces were sent again, or need not be */
+    mono_ms again_at;     /* not begun: not before */
+};
+
+struct node_incoming { /* a snapshot for us (incoming.c) */
+    enum {
+        NODE_INCOMING_NONE,
+        NODE_INCOMING_RECEIVING,
+        NODE_INCOMING_WHOLE,   /* and as it should be */
+        NODE_INCOMING_WRITING, /* its rows are in the hands of the disk */
+    } phase;
+    struct raft_msg last; /* header of the last piece */
+    struct node_mark mark;
+    uint64_t received; /* bytes */
+    struct state *state;
+    struct state_rows rows;
+};
+
 enum node_read_state { NODE_READ_NEW, NODE_READ_ASKED, NODE_READ_READY };
 
 struct node_read_slot {
@@ -205,6 +253,11 @@ struct node {
     bool flushing;
     uint64_t rows_limit; /* bytes of rows beyond which what is superseded is dropped */
     raft_index flushed;  /* as of which entry the rows on disk are; 0: none are */
+    struct node_trim trim;
+    struct node_source source;
+    struct node_outgoing *outgoing;
+    uint32_t outgoing_count, outgoing_capacity;
+    struct node_incoming incoming;
 
     struct node_public seen; /* as of the last turn */
     mono_ms led_at;          /* the last turn in which this node led; 0: none */
@@ -253,6 +306,30 @@ mono_ms writes_deadline(const struct node *n);
 struct state_rows *
 behind_rows(struct node *n); /* where changes of the state gather; NULL: nowhere */
 void behind_free(struct node *n);
+
+/* trim.c */
+void trim_count(struct node *n, const struct raft_entry *e); /* it was applied */
+void trim_forget_after(struct node *n, raft_index index);    /* those after it were not */
+void trim_forget(struct node *n);                            /* all of them */
+void trim_turn(struct node *n);
+void trim_free(struct node *n);
+
+/* outgoing.c */
+void outgoing_turn(struct node *n);
+void outgoing_answered(struct node *n, const struct raft_msg *m);
+void outgoing_lost(struct node *n, raft_id peer); /* what was sent there may not have arrived */
+mono_ms outgoing_deadline(const struct node *n);
+void outgoing_free(struct node *n);
+
+/* incoming.c */
+void incoming_take(struct node *n, const struct raft_msg *m); /* a piece that is wanted */
+void incoming_turn(struct node *n);
+bool incoming_is_whole(const struct node *n);   /* it waits to be written */
+bool incoming_is_written(const struct node *n); /* right now: nothing else may be applied */
+void incoming_flush(struct node *n, struct node_flush *flush);
+void incoming_written(struct node *n);
+void incoming_failed(struct node *n);
+void incoming_free(struct node *n);
 
 /* reads.c */
 void reads_ask(struct node *n);

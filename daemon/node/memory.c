@@ -32,10 +32,13 @@ static bool tells_its_term(const struct raft_msg *m)
 /* Up to which entry the sender says it has the log of this term's leader durably; 0: it does not say. */
 static raft_index durable_index(const struct raft_msg *m)
 {
+    bool is_acknowledged =
+        m->type == RAFT_MSG_APPEND_REPLY || (m->type == RAFT_MSG_SNAPSHOT_REPLY && m->done);
+
     if (m->type == RAFT_MSG_APPEND) {
         return m->hint;
     }
-    return m->type == RAFT_MSG_APPEND_REPLY && !m->reject ? m->index : 0;
+    return is_acknowledged && !m->reject ? m->index : 0;
 }
 
 /* The term of an entry that is acknowledged to us. Of what is committed without that acknowledgement it

@@ -60,6 +60,9 @@ void node_free(struct node *n)
     buf_done(&n->scratch);
     state_free(n->state);
     behind_free(n);
+    trim_free(n);
+    outgoing_free(n);
+    incoming_free(n);
     raft_free(n->raft);
     mem_free(n);
 }
@@ -70,15 +73,27 @@ void node_restore_hard(struct node *n, const struct uuid *cluster, raft_term ter
     raft_restore_hard(n->raft, cluster, term, vote, loyal_ms);
 }
 
+int node_restore_base(struct node *n, const struct raft_point *base)
+{
+    return raft_restore_base(n->raft, base);
+}
+
 int node_restore_entry(struct node *n, const struct raft_entry *entry)
 {
+    trim_count(n, entry);
     return raft_restore_entry(n->raft, entry);
+}
+
+void node_set_source(struct node *n, const struct node_source *source)
+{
+    n->source = *source;
 }
 
 void node_start(struct node *n, mono_ms now, const struct uuid *fresh_cluster)
 {
     n->now = now;
     n->fresh_cluster = *fresh_cluster;
+    trim_forget_after(n, n->flushed);
     raft_view_get(n->raft, &n->found);
     raft_start(n->raft, now);
     n->hello_mark = hello_mark(n);
@@ -236,6 +251,11 @@ void node_step(struct node *n, const struct raft_event *event)
         fx->transfer_ended = false;
         handover_ended(n, fx->transfer_code, &fx->transfer_why);
     }
+    const struct raft_msg *snapshot = fx->snapshot;
+    fx->snapshot = NULL;
+    if (snapshot) {
+        (snapshot->type == RAFT_MSG_SNAPSHOT ? incoming_take : outgoing_answered)(n, snapshot);
+    }
 }
 
 /* ---- Input of a turn ---- */
@@ -296,6 +316,7 @@ void node_messages_lost(struct node *n, raft_id peer)
     writes_lost(n, peer);
     progress_lost(n, peer);
     changes_lost(n, peer);
+    outgoing_lost(n, peer);
     node_step(n, &(struct raft_event){.type = RAFT_EV_LINK_DOWN, .peer = peer});
 }
 
@@ -386,12 +407,13 @@ static void apply_entry(struct node *n, const struct raft_entry *e)
     }
 }
 
+/* Not while a snapshot takes the state's place: what it is as of goes before. */
 static bool apply_is_behind(const struct node *n)
 {
     struct raft_view view;
 
     raft_view_get(n->raft, &view);
-    return state_index(n->state) < view.commit;
+    return state_index(n->state) < view.commit && !incoming_is_written(n);
 }
 
 static void apply_committed(struct node *n)
@@ -402,13 +424,14 @@ static void apply_committed(struct node *n)
     uint32_t left = n->config.apply_max;
 
     raft_view_get(n->raft, &view);
-    while (left > 0 && state_index(n->state) < view.commit) {
+    while (left > 0 && apply_is_behind(n)) {
         raft_index behind = view.commit - state_index(n->state);
         uint32_t count = behind < APPLY_ENTRIES ? (uint32_t)behind : APPLY_ENTRIES;
         count = count < left ? count : left;
         count = raft_entries(n->raft, state_index(n->state) + 1, count, APPLY_BYTES, entries);
         for (uint32_t i = 0; i < count; i++) {
             apply_entry(n, &entries[i]);
+            trim_count(n, &entries[i]);
             blob_unref(entries[i].data);
         }
         left -= count;
@@ -484,6 +507,9 @@ struct node_out *node_end(struct node *n)
     writes_turn(n);
     reads_ask(n);
     node_step(n, &(struct raft_event){.type = RAFT_EV_FLUSH});
+    outgoing_turn(n);
+    incoming_turn(n);
+    trim_turn(n);
     take_batch(n);
     apply_committed(n);
     handover_turn(n);
@@ -527,6 +553,7 @@ mono_ms node_deadline(const struct node *n)
     deadline = earlier(deadline, changes_deadline(n));
     deadline = earlier(deadline, tasks_deadline(n));
     deadline = earlier(deadline, handover_deadline(n));
+    deadline = earlier(deadline, outgoing_deadline(n));
     deadline = earlier(deadline, n->bootstrap_token ? n->bootstrap_deadline : UINT64_MAX);
     deadline = earlier(deadline, public_deadline(n));
     return deadline > n->now ? deadline : n->now;

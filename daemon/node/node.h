@@ -22,12 +22,16 @@ enum { NODE_LOG_FULL_PERCENT = 90 }; /* of the log's room: beyond it writes are 
 
 struct node_config {
     struct raft_config raft;
-    uint64_t incarnation;     /* of this process, from the store */
-    uint64_t process;         /* random, of this process; not 0 */
-    uint64_t state_bytes_max; /* quota stamped on entries while this node leads */
-    uint32_t apply_max;       /* entries applied per turn */
-    uint64_t batch_bytes_max; /* payload per store batch */
-    bool keeps_rows;          /* rows of the state are taken by node_flush_take() */
+    uint64_t incarnation;      /* of this process, from the store */
+    uint64_t process;          /* random, of this process; not 0 */
+    uint64_t state_bytes_max;  /* quota stamped on entries while this node leads */
+    uint32_t apply_max;        /* entries applied per turn */
+    uint64_t batch_bytes_max;  /* payload per store batch */
+    bool keeps_rows;           /* rows of the state are taken by node_flush_take() */
+    uint64_t log_keep_entries; /* applied entries that stay in the log for slow followers, */
+    uint64_t log_keep_bytes;   /* at most about so many bytes of them; keeps_rows only */
+    uint64_t log_hold_bytes;   /* at most, for members that answer and need them */
+    uint32_t piece_bytes_max;  /* of a snapshot, in one message (at least one row) */
     char name[PEER_NAME_SIZE];
     char uri[PEER_URI_SIZE];
     char address[RAFT_ADDRESS_SIZE]; /* advertised */
@@ -91,10 +95,10 @@ struct node_out {
 
 /* ---- The state, written behind ---- */
 
-struct node_mark {    /* what the state is as of */
-    raft_index index; /* 0: nothing was applied yet */
-    raft_term term;
+struct node_mark {        /* what the state is as of */
+    struct raft_point at; /* index 0: nothing was applied yet */
     uint64_t revision, digest;
+    bool installed; /* it came as a snapshot: the log may not reach so far yet */
 };
 
 struct node_flush {
@@ -111,20 +115,43 @@ const struct node_flush *node_flush_take(struct node *n);
 void node_flushed(struct node *n);               /* it is durable */
 void node_flush_failed(struct node *n);          /* nothing of it is: the next one holds it too */
 uint64_t node_flush_bytes(const struct node *n); /* how much has gathered for the next one */
+bool node_flush_is_urgent(const struct node *n); /* it holds a snapshot: this node waits for it */
+/* The log holds much more than is to be kept, because what was applied is not flushed yet or a member
+ * lags. */
+bool node_log_is_long(const struct node *n);
+
+/* ---- Snapshots: the rows on disk, sent to who needs what the log has forgotten ---- */
+
+/* How the node reads what was flushed last. All of it on the node's thread, within its turn. */
+struct node_source {
+    void *arg;
+    /* For node `to`: as it is on disk now, whatever is flushed later; `mark` gets what it is as of, with
+     * a reference. NULL: not now. */
+    void *(*open)(void *arg, raft_id to, struct node_mark *mark);
+    /* Append the next rows (stream_put_row()), about `bytes_max` of them and at least one. 1: there are
+     * more; 0: those were the last; negative: it can be kept open no longer, begin again. */
+    int (*read)(void *arg, void *snapshot, size_t bytes_max, struct buf *out);
+    void (*close)(void *arg, void *snapshot);
+};
+
+/* Snapshots that are being read now. While they are, a flush makes the disk hold twice what changes. */
+uint32_t node_snapshots_read(const struct node *n);
 
 /* ---- Life ---- */
 
 struct node *node_new(const struct node_config *config, raft_load_cb *load, void *load_arg);
+void node_set_source(struct node *n, const struct node_source *source); /* before it starts */
 void node_free(struct node *n);
 
-/* What the store found: once, before node_start. Entries borrowed. */
+/* What the store found: once, before node_start, in this order. All borrowed. */
 void node_restore_hard(struct node *n, const struct uuid *cluster, raft_term term, raft_id vote,
                        uint32_t loyal_ms);
+int node_restore_base(struct node *n, const struct raft_point *base);   /* 0, -RD_ECORRUPT */
 int node_restore_entry(struct node *n, const struct raft_entry *entry); /* 0, -RD_ECORRUPT */
-/* And the state: every row, then, after the entries, what they are the state of. Optional: without it
- * the state is rebuilt from the log as that is known to be committed. -RD_ECORRUPT: not our rows, not
- * those of the mark, or of an entry that the log does not hold; then node_restore_anew() makes the
- * state empty again. */
+/* And the state: every row, then, after the entries, what they are the state of. While the log begins
+ * with its first entry that is optional: the state is rebuilt from the log as that is known to be
+ * committed. -RD_ECORRUPT: not our rows, not those of the mark, or of an entry that the log does not
+ * hold; then node_restore_anew() makes the state empty again. */
 int node_restore_row(struct node *n, const void *key, size_t key_size, const void *value,
                      size_t value_size);
 int node_restore_applied(struct node *n, const struct node_mark *mark);

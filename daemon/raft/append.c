@@ -20,6 +20,7 @@ void follower_refuse_append(struct raft *r, const struct raft_msg *m)
     reply->reject = true;
     reply->index = m->index;
     reply->hint = rlog_agree(&r->log, m->index, m->log_term);
+    reply->hint = reply->hint > r->log.base.index ? reply->hint : r->log.base.index;
     reply->log_term = rlog_term(&r->log, reply->hint);
     effects_send(r, !save_hard_is_durable(r));
 }
@@ -29,6 +30,9 @@ static bool take_entries(struct raft *r, const struct raft_msg *m)
 {
     for (uint32_t i = 0; i < m->entries_count; i++) {
         const struct raft_entry *e = &m->entries[i];
+        if (e->index <= r->log.base.index) {
+            continue; /* committed, applied and forgotten */
+        }
         if (e->index <= r->log.last) {
             if (rlog_term(&r->log, e->index) == e->term) {
                 continue; /* a repetition */
@@ -59,14 +63,11 @@ static bool entries_are_sound(const struct raft_msg *m)
     return true;
 }
 
-void follower_on_append(struct raft *r, const struct raft_msg *m)
+bool follower_hears(struct raft *r, const struct raft_msg *m)
 {
-    if (!entries_are_sound(m)) {
-        return;
-    }
     if (r->state == RAFT_LEADER) { /* two leaders in one term */
         r->fx->diverged = true;
-        return;
+        return false;
     }
     if (r->state != RAFT_FOLLOWER || r->leader != m->from) {
         election_follow(r, r->term, m->from, "node # leads this term", m->from);
@@ -74,17 +75,27 @@ void follower_on_append(struct raft *r, const struct raft_msg *m)
     r->heard = r->now;
     r->removed = false; /* who is called on takes part again (trap 9) */
     election_timer_reset(r);
-    if (m->index > r->log.last || rlog_term(&r->log, m->index) != m->log_term) {
+    return true;
+}
+
+void follower_on_append(struct raft *r, const struct raft_msg *m)
+{
+    if (!entries_are_sound(m) || !follower_hears(r, m)) {
+        return;
+    }
+    /* What this log has forgotten was committed: every leader's log agrees with it there. */
+    bool forgotten = m->index < r->log.base.index;
+    if (!forgotten && !rlog_holds(&r->log, m->index, m->log_term)) {
         follower_refuse_append(r, m);
         return;
     }
-    if (rlog_chain(&r->log, m->index) != m->chain || !take_entries(r, m)) {
+    if ((!forgotten && rlog_chain(&r->log, m->index) != m->chain) || !take_entries(r, m)) {
         r->fx->diverged = true; /* nothing is acknowledged, the caller stops */
         return;
     }
     raft_index acked = m->index + m->entries_count; /* what was compared, no more (trap 14) */
     raft_index commit = m->commit < acked ? m->commit : acked; /* (trap 15) */
-    if (commit > r->commit) {
+    if (commit > r->commit) { /* then all of it is in this log, or was */
         raft_set_commit(r, commit);
     }
     struct raft_msg *reply = append_reply(r, m);

@@ -10,8 +10,10 @@ void raft_msg_done(struct raft_msg *m)
         blob_unref(m->entries[i].data);
     }
     mem_free(m->entries);
+    blob_unref(m->data);
     m->entries = NULL;
     m->entries_count = 0;
+    m->data = NULL;
 }
 
 void effects_clear(struct raft_effects *fx)
@@ -30,6 +32,7 @@ void effects_clear(struct raft_effects *fx)
     fx->transfer_target = 0;
     fx->transfer_ended = false;
     fx->diverged = false;
+    fx->snapshot = NULL;
     fx->reason.text = NULL;
 }
 

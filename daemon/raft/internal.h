@@ -25,6 +25,7 @@ struct term_run { /* the entries from `first` on have this term, until the next 
 };
 
 struct rlog {
+    struct raft_point base;  /* the entries after it are the log */
     struct raft_entry *ring; /* cached entries, the newest of the log */
     uint32_t ring_capacity;  /* a power of two */
     uint32_t ring_head;
@@ -41,8 +42,10 @@ struct rlog {
 
 void rlog_init(struct rlog *l, raft_load_cb *load, void *load_arg);
 void rlog_done(struct rlog *l);
-raft_term rlog_term(const struct rlog *l, raft_index index); /* 0 <= index <= last */
+raft_term rlog_term(const struct rlog *l, raft_index index); /* 0, or base <= index <= last */
 raft_term rlog_last_term(const struct rlog *l);
+/* Is it the entry there? False also of what the log has forgotten. */
+bool rlog_holds(const struct rlog *l, raft_index index, raft_term term);
 uint64_t rlog_chain(const struct rlog *l, raft_index index); /* may load one entry */
 /* Takes a reference to entry->data. Index must be last + 1, term not below the last; computes the
  * chain. */
@@ -50,9 +53,14 @@ void rlog_append(struct rlog *l, const struct raft_entry *entry);
 void rlog_truncate(struct rlog *l, raft_index from); /* forget `from` and all after it */
 /* Let durable entries leave memory until at most bytes_max are cached. */
 void rlog_evict(struct rlog *l, raft_index durable, uint64_t bytes_max);
+/* Forget the entries up to `base`, which is one of this log. Takes a reference to its membership. */
+void rlog_trim(struct rlog *l, const struct raft_point *base);
+/* Forget all entries: the log begins after `base`. As above. */
+void rlog_reset(struct rlog *l, const struct raft_point *base);
 uint32_t rlog_read(const struct rlog *l, raft_index first, uint32_t count_max, uint64_t bytes_max,
                    struct raft_entry *out);
-/* The largest index <= `index` whose term is <= `term`: where two logs may still agree. */
+/* The largest index <= `index` whose term is <= `term`: where two logs may still agree. What lies
+ * at or below the base cannot be told apart: then `index` itself, or the base. */
 raft_index rlog_agree(const struct rlog *l, raft_index index, raft_term term);
 uint32_t entry_size(const struct raft_entry *entry); /* payload bytes */
 
@@ -61,6 +69,7 @@ uint32_t entry_size(const struct raft_entry *entry); /* payload bytes */
 enum progress_state {
     PROGRESS_PROBE,     /* one append at a time until one is accepted */
     PROGRESS_REPLICATE, /* pipelined within the window */
+    PROGRESS_SNAPSHOT,  /* what it needs is forgotten here: no entries until it has a snapshot */
 };
 
 struct inflight {
@@ -76,6 +85,7 @@ struct progress {
     raft_index match;       /* known to be durable there */
     raft_index next;        /* first entry to send */
     bool probe_sent;        /* PROBE: waiting for the answer */
+    raft_index snapshot;    /* SNAPSHOT: the one on its way is as of this entry; 0: none is */
     raft_index commit_sent; /* commit index it was last told */
     bool commit_urgent;     /* it waits for the commit index (a read) */
     uint64_t ack_seq;       /* newest message it answered */
@@ -103,6 +113,7 @@ void progress_done(struct progress *p);
 /* Answered in this term, and since the link to it last went down. */
 bool progress_answers(const struct progress *p);
 void progress_probe(struct progress *p); /* fall back: send again from match + 1 */
+void progress_needs_snapshot(struct progress *p);
 void progress_sent(struct progress *p, raft_index last, uint32_t bytes, uint32_t capacity,
                    mono_ms now);
 /* An acknowledgement up to `index`; true when match moved. */
@@ -168,6 +179,11 @@ struct raft {
      */
     struct raft_membership *memberships;
     uint32_t memberships_count, memberships_capacity;
+    raft_index *changes; /* of the membership entries in the log */
+    uint32_t changes_count, changes_capacity;
+
+    raft_index trim_to; /* entries up to here may be forgotten */
+    bool base_reset;    /* the log began anew, and no save says so yet */
 
     enum raft_state state;
     raft_id leader;
@@ -242,6 +258,9 @@ void leader_commit(struct raft *r);
 void leader_append(struct raft *r, enum raft_entry_type type, struct blob *data);
 void leader_on_reply(struct raft *r, const struct raft_msg *m);
 struct progress *leader_peer(const struct raft *r, raft_id id);
+/* An answer came: whose; NULL: it does not count. */
+struct progress *leader_heard(struct raft *r, const struct raft_msg *m);
+void leader_answered(struct raft *r, struct progress *p); /* after it was looked at */
 void leader_sync_peers(struct raft *r); /* after the membership in force has changed */
 uint32_t leader_live_voters(const struct raft *r, const struct raft_membership *m, mono_ms now);
 mono_ms leader_quorum_deadline(const struct raft *r);
@@ -262,7 +281,23 @@ void transfer_on_timeout_now(struct raft *r, const struct raft_msg *m);
 void transfer_on_reply(struct raft *r, const struct raft_msg *m);
 mono_ms transfer_deadline(const struct raft *r);
 
+/* base.c */
+bool base_save_wanted(const struct raft *r);
+void base_save_take(struct raft *r, struct raft_save *save);
+/* The state is as of `p` now: so are commit index and log. -RD_ECORRUPT: its membership cannot be read. */
+int base_install(struct raft *r, const struct raft_point *p);
+
+/* snapshot.c */
+void snapshot_send(struct raft *r, const struct raft_piece *piece);
+void snapshot_on_piece(struct raft *r, const struct raft_msg *m);
+void snapshot_refuse(struct raft *r, const struct raft_msg *m); /* of a stale leader */
+void snapshot_on_reply(struct raft *r, const struct raft_msg *m);
+void snapshot_taken(struct raft *r, const struct raft_msg *m, uint64_t offset, bool reject);
+void snapshot_installed(struct raft *r, const struct raft_msg *m, const struct raft_point *p);
+
 /* append.c: the follower's side */
+/* The leader of our term calls. false: there cannot be one, for this node leads it. */
+bool follower_hears(struct raft *r, const struct raft_msg *m);
 void follower_on_append(struct raft *r, const struct raft_msg *m);
 void follower_refuse_append(struct raft *r, const struct raft_msg *m);
 
@@ -280,6 +315,7 @@ void save_on_persisted(struct raft *r, const struct raft_event *event);
 
 /* raft.c */
 const struct raft_membership *raft_in_force(const struct raft *r);
+void raft_membership_push(struct raft *r, const struct raft_membership *m); /* copied */
 int raft_log_append(struct raft *r, const struct raft_entry *entry);
 void raft_log_truncate(struct raft *r, raft_index from);
 void raft_set_commit(struct raft *r, raft_index commit);

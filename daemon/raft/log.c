@@ -1,4 +1,4 @@
-/* The log in memory: the newest entries in a ring, the terms of all of them as runs. */
+/* The log in memory: where it begins, the newest entries in a ring, the terms of all of them as runs. */
 #include <string.h>
 
 #include "base/crc.h"
@@ -43,6 +43,7 @@ void rlog_done(struct rlog *l)
     }
     mem_free(l->ring);
     mem_free(l->runs);
+    blob_unref(l->base.membership);
 }
 
 /* The run that holds `index`, which is in the log. */
@@ -64,20 +65,29 @@ static uint32_t run_of(const struct rlog *l, raft_index index)
 
 raft_term rlog_term(const struct rlog *l, raft_index index)
 {
-    rd_assert(index <= l->last);
-    return index == 0 ? 0 : l->runs[run_of(l, index)].term;
+    rd_assert(index == 0 || (index >= l->base.index && index <= l->last));
+    if (index == 0 || index == l->base.index) {
+        return index == 0 ? 0 : l->base.term;
+    }
+    return l->runs[run_of(l, index)].term;
 }
 
+/* The boundary's term counts when there is nothing after it (trap 29). */
 raft_term rlog_last_term(const struct rlog *l)
 {
-    return l->runs_count ? l->runs[l->runs_count - 1].term : 0;
+    return l->runs_count ? l->runs[l->runs_count - 1].term : l->base.term;
+}
+
+bool rlog_holds(const struct rlog *l, raft_index index, raft_term term)
+{
+    return index >= l->base.index && index <= l->last && rlog_term(l, index) == term;
 }
 
 uint64_t rlog_chain(const struct rlog *l, raft_index index)
 {
-    rd_assert(index <= l->last);
-    if (index == 0) {
-        return 0;
+    rd_assert(index == 0 || (index >= l->base.index && index <= l->last));
+    if (index == 0 || index == l->base.index) {
+        return index == 0 ? 0 : l->base.chain;
     }
     if (index == l->last) {
         return l->last_chain;
@@ -125,7 +135,7 @@ void rlog_append(struct rlog *l, const struct raft_entry *entry)
     struct raft_entry kept = *entry;
     kept.data = blob_ref(entry->data);
     kept.chain = raft_chain_after(l->last_chain, entry);
-    if (entry->term != rlog_last_term(l)) {
+    if (l->runs_count == 0 || entry->term != rlog_last_term(l)) {
         runs_append(l, entry->term, entry->index);
     }
     *ring_at(l, l->cached) = kept;
@@ -137,7 +147,7 @@ void rlog_append(struct rlog *l, const struct raft_entry *entry)
 
 void rlog_truncate(struct rlog *l, raft_index from)
 {
-    rd_assert(from > 0 && from <= l->last);
+    rd_assert(from > l->base.index && from <= l->last);
     uint64_t chain = rlog_chain(l, from - 1);
 
     while (l->cached > 0 && l->last >= from) {
@@ -153,21 +163,64 @@ void rlog_truncate(struct rlog *l, raft_index from)
     }
 }
 
+static void evict_first(struct rlog *l)
+{
+    struct raft_entry *e = ring_at(l, 0);
+
+    l->cached_bytes -= entry_size(e) + ENTRY_COST;
+    blob_unref(e->data);
+    l->ring_head = (l->ring_head + 1) & (l->ring_capacity - 1);
+    l->cached--;
+}
+
 void rlog_evict(struct rlog *l, raft_index durable, uint64_t bytes_max)
 {
     while (l->cached > 0 && l->cached_bytes > bytes_max && cached_first(l) <= durable) {
-        struct raft_entry *e = ring_at(l, 0);
-        l->cached_bytes -= entry_size(e) + ENTRY_COST;
-        blob_unref(e->data);
-        l->ring_head = (l->ring_head + 1) & (l->ring_capacity - 1);
-        l->cached--;
+        evict_first(l);
     }
+}
+
+static void base_set(struct rlog *l, const struct raft_point *base)
+{
+    struct blob *before = l->base.membership;
+
+    l->base = *base;
+    (void)blob_ref(l->base.membership);
+    blob_unref(before);
+}
+
+void rlog_trim(struct rlog *l, const struct raft_point *base)
+{
+    uint32_t gone = 0;
+
+    rd_assert(base->index > l->base.index && base->index <= l->last);
+    while (l->cached > 0 && cached_first(l) <= base->index) {
+        evict_first(l);
+    }
+    while (gone < l->runs_count &&
+           (gone + 1 < l->runs_count ? l->runs[gone + 1].first - 1 : l->last) <= base->index) {
+        gone++;
+    }
+    l->runs_count -= gone;
+    memmove(l->runs, l->runs + gone, l->runs_count * sizeof *l->runs);
+    base_set(l, base);
+}
+
+void rlog_reset(struct rlog *l, const struct raft_point *base)
+{
+    while (l->cached > 0) {
+        evict_first(l);
+    }
+    l->runs_count = 0;
+    l->last = base->index;
+    l->last_chain = base->chain;
+    base_set(l, base);
 }
 
 uint32_t rlog_read(const struct rlog *l, raft_index first, uint32_t count_max, uint64_t bytes_max,
                    struct raft_entry *out)
 {
-    rd_assert(first > 0 && first <= l->last && count_max > 0);
+    rd_assert(first > l->base.index && first <= l->last && count_max > 0);
     if (first < cached_first(l)) {
         raft_index missing = cached_first(l) - first;
         uint32_t count = missing < count_max ? (uint32_t)missing : count_max;
@@ -194,12 +247,12 @@ raft_index rlog_agree(const struct rlog *l, raft_index index, raft_term term)
 {
     raft_index i = index < l->last ? index : l->last;
 
-    while (i > 0) {
+    while (i > l->base.index) {
         const struct term_run *run = &l->runs[run_of(l, i)];
         if (run->term <= term) {
             return i;
         }
-        i = run->first - 1;
+        i = run->first > l->base.index ? run->first - 1 : l->base.index;
     }
-    return 0;
+    return i;
 }

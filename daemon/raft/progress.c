@@ -40,7 +40,14 @@ void progress_probe(struct progress *p)
     p->state = PROGRESS_PROBE;
     p->next = p->match + 1;
     p->probe_sent = false;
+    p->snapshot = 0;
     window_clear(p);
+}
+
+void progress_needs_snapshot(struct progress *p)
+{
+    progress_probe(p);
+    p->state = PROGRESS_SNAPSHOT;
 }
 
 void progress_sent(struct progress *p, raft_index last, uint32_t bytes, uint32_t capacity,

@@ -34,6 +34,7 @@ void raft_free(struct raft *r)
     leader_stop(r);
     rlog_done(&r->log);
     mem_free(r->memberships);
+    mem_free(r->changes);
     mem_free(r->reads);
     mem_free(r);
 }
@@ -60,27 +61,43 @@ const struct raft_membership *raft_membership_committed(const struct raft *r)
     return committed ? &r->memberships[0] : &none;
 }
 
-static int membership_push(struct raft *r, const struct raft_entry *entry)
+void raft_membership_push(struct raft *r, const struct raft_membership *m)
 {
     if (r->memberships_count == r->memberships_capacity) {
         r->memberships_capacity = r->memberships_capacity ? r->memberships_capacity * 2 : 2;
         r->memberships =
             mem_realloc(r->memberships, r->memberships_capacity * sizeof *r->memberships);
     }
-    const struct blob *data = entry->data;
-    int rc = membership_decode(data ? data->data : NULL, data ? data->size : 0, entry->index,
-                               &r->memberships[r->memberships_count]);
-    if (rc) {
-        return -RD_ECORRUPT;
+    r->memberships[r->memberships_count++] = *m;
+}
+
+static void change_push(struct raft *r, raft_index index)
+{
+    if (r->changes_count == r->changes_capacity) {
+        r->changes_capacity = r->changes_capacity ? r->changes_capacity * 2 : 4;
+        r->changes = mem_realloc(r->changes, r->changes_capacity * sizeof *r->changes);
     }
-    r->memberships_count++;
-    return 0;
+    r->changes[r->changes_count++] = index;
+}
+
+static int take_membership(struct raft *r, const struct raft_entry *entry)
+{
+    struct raft_membership *m = mem_zalloc(sizeof *m);
+    const struct blob *data = entry->data;
+    int rc = membership_decode(data ? data->data : NULL, data ? data->size : 0, entry->index, m);
+
+    if (rc == 0) {
+        raft_membership_push(r, m);
+        change_push(r, entry->index);
+    }
+    mem_free(m);
+    return rc ? -RD_ECORRUPT : 0;
 }
 
 int raft_log_append(struct raft *r, const struct raft_entry *entry)
 {
     if (entry->type == RAFT_ENTRY_MEMBERSHIP) {
-        int rc = membership_push(r, entry);
+        int rc = take_membership(r, entry);
         if (rc) {
             return rc;
         }
@@ -95,6 +112,9 @@ void raft_log_truncate(struct raft *r, raft_index from)
     rd_assert(from > r->commit);
     while (r->memberships_count && r->memberships[r->memberships_count - 1].index >= from) {
         r->memberships_count--;
+    }
+    while (r->changes_count && r->changes[r->changes_count - 1] >= from) {
+        r->changes_count--;
     }
     rlog_truncate(&r->log, from);
     r->untaken = r->untaken < from ? r->untaken : from;
@@ -142,23 +162,16 @@ int raft_restore_entry(struct raft *r, const struct raft_entry *entry)
     return 0;
 }
 
-int raft_restore_applied(struct raft *r, raft_index index, raft_term term)
-{
-    if (index > r->log.last || rlog_term(&r->log, index) != term) {
-        return -RD_ECORRUPT;
-    }
-    r->applied_before = index;
-    return 0;
-}
-
 /* Has nobody else ever had a vote, as far as the log goes? Then nobody's lease and nobody's claims can
- * be alive. (Before a commit index is set every membership of the log is here.) */
+ * be alive. (Before a commit index is set every membership of the log is here. Of those before its
+ * base we know the last: a learner in it may have been a voter once.) */
 static bool was_always_alone(const struct raft *r)
 {
     for (uint32_t i = 0; i < r->memberships_count; i++) {
         const struct raft_membership *m = &r->memberships[i];
+        bool forgotten = m->index <= r->log.base.index;
         if (membership_voters(m) != 1 || !membership_is_voter(m, r->config.id) ||
-            m->tombstones_count > 0) {
+            m->tombstones_count > 0 || (forgotten && m->members_count > 1)) {
             return false;
         }
     }
@@ -184,7 +197,8 @@ void raft_start(struct raft *r, mono_ms now)
     if (was_always_alone(r)) {
         r->election_deadline = now; /* a single voter has nobody to wait for */
     }
-    raft_set_commit(r, r->applied_before);
+    raft_index base = r->log.base.index;
+    raft_set_commit(r, r->applied_before > base ? r->applied_before : base);
 }
 
 /* ---- Messages ---- */
@@ -193,27 +207,35 @@ typedef void message_handler(struct raft *r, const struct raft_msg *m);
 
 static const struct message_row {
     message_handler *handle;
-    bool probes;  /* may carry a term that is not (yet) a fact: handled before terms are compared */
-    bool request; /* a stale one is answered, so that its sender learns the term */
+    message_handler *stale; /* of an earlier term: answered, so that its sender learns ours */
+    bool probes; /* may carry a term that is not (yet) a fact: handled before terms are compared */
 } message_table[RAFT_MSG_TYPE_COUNT] = {
-    [RAFT_MSG_PRE_VOTE] = {election_on_pre_vote, true, true},
-    [RAFT_MSG_PRE_VOTE_REPLY] = {election_on_reply, true, false},
-    [RAFT_MSG_VOTE] = {election_on_vote, true, true},
-    [RAFT_MSG_VOTE_REPLY] = {election_on_reply, false, false},
-    [RAFT_MSG_APPEND] = {follower_on_append, false, true},
-    [RAFT_MSG_APPEND_REPLY] = {leader_on_reply, false, false},
-    [RAFT_MSG_READ_INDEX] = {read_on_request, false, true},
-    [RAFT_MSG_READ_INDEX_REPLY] = {read_on_reply, false, false},
-    [RAFT_MSG_TIMEOUT_NOW] = {transfer_on_timeout_now, false, false},
-    [RAFT_MSG_TIMEOUT_NOW_REPLY] = {transfer_on_reply, false, false},
+    [RAFT_MSG_PRE_VOTE] = {election_on_pre_vote, NULL, true},
+    [RAFT_MSG_PRE_VOTE_REPLY] = {election_on_reply, NULL, true},
+    [RAFT_MSG_VOTE] = {election_on_vote, NULL, true},
+    [RAFT_MSG_VOTE_REPLY] = {election_on_reply, NULL, false},
+    [RAFT_MSG_APPEND] = {follower_on_append, follower_refuse_append, false},
+    [RAFT_MSG_APPEND_REPLY] = {leader_on_reply, NULL, false},
+    [RAFT_MSG_READ_INDEX] = {read_on_request, read_on_request, false},
+    [RAFT_MSG_READ_INDEX_REPLY] = {read_on_reply, NULL, false},
+    [RAFT_MSG_TIMEOUT_NOW] = {transfer_on_timeout_now, NULL, false},
+    [RAFT_MSG_TIMEOUT_NOW_REPLY] = {transfer_on_reply, NULL, false},
+    [RAFT_MSG_SNAPSHOT] = {snapshot_on_piece, snapshot_refuse, false},
+    [RAFT_MSG_SNAPSHOT_REPLY] = {snapshot_on_reply, NULL, false},
 };
+
+/* Sent only by who leads its term. */
+static bool is_leaders(const struct raft_msg *m)
+{
+    return m->type == RAFT_MSG_APPEND || m->type == RAFT_MSG_SNAPSHOT;
+}
 
 /* May this message's higher term become ours? Whoever is outside the membership raises nobody's
  * term (trap 9); a leader we do not know yet is the exception: it may have been added after our
  * last entry, or its removal, the last thing we heard of, may never be committed. */
 static bool may_raise_term(const struct raft *r, const struct raft_msg *m)
 {
-    return m->type == RAFT_MSG_APPEND || membership_find(raft_in_force(r), m->from);
+    return is_leaders(m) || membership_find(raft_in_force(r), m->from);
 }
 
 static bool numbers_are_sane(const struct raft_msg *m)
@@ -241,14 +263,12 @@ static void on_message(struct raft *r, const struct raft_msg *m)
         if (!may_raise_term(r, m)) {
             return;
         }
-        election_follow(r, m->term, m->type == RAFT_MSG_APPEND ? m->from : 0,
-                        "a message of term # came", m->term);
+        election_follow(r, m->term, is_leaders(m) ? m->from : 0, "a message of term # came",
+                        m->term);
     }
     if (m->term < r->term) {
-        if (m->type == RAFT_MSG_APPEND) {
-            follower_refuse_append(r, m);
-        } else if (row->request) {
-            row->handle(r, m);
+        if (row->stale) {
+            row->stale(r, m);
         }
         return;
     }
@@ -428,6 +448,24 @@ static int on_retire(struct raft *r, const struct raft_event *e)
     return 0;
 }
 
+static int on_snapshot_send(struct raft *r, const struct raft_event *e)
+{
+    snapshot_send(r, e->piece);
+    return 0;
+}
+
+static int on_piece_taken(struct raft *r, const struct raft_event *e)
+{
+    snapshot_taken(r, e->snapshot.message, e->snapshot.offset, e->snapshot.reject);
+    return 0;
+}
+
+static int on_installed(struct raft *r, const struct raft_event *e)
+{
+    snapshot_installed(r, e->snapshot.message, e->snapshot.point);
+    return 0;
+}
+
 static int on_flush(struct raft *r, const struct raft_event *e)
 {
     (void)e;
@@ -440,13 +478,23 @@ static int on_flush(struct raft *r, const struct raft_event *e)
 typedef int event_handler(struct raft *r, const struct raft_event *e);
 
 static event_handler *const event_table[RAFT_EV_COUNT] = {
-    [RAFT_EV_TICK] = on_tick,           [RAFT_EV_MESSAGE] = on_message_event,
-    [RAFT_EV_PROPOSE] = on_propose,     [RAFT_EV_READ] = on_read,
-    [RAFT_EV_PERSISTED] = on_persisted, [RAFT_EV_PAUSED] = on_paused,
-    [RAFT_EV_DISK] = on_disk,           [RAFT_EV_LINK_DOWN] = on_link_down,
-    [RAFT_EV_FOUND] = on_found,         [RAFT_EV_ADOPT] = on_adopt,
-    [RAFT_EV_CHANGE] = on_change,       [RAFT_EV_TRANSFER] = on_transfer,
-    [RAFT_EV_REMOVED] = on_removed,     [RAFT_EV_RETIRE] = on_retire,
+    [RAFT_EV_TICK] = on_tick,
+    [RAFT_EV_MESSAGE] = on_message_event,
+    [RAFT_EV_PROPOSE] = on_propose,
+    [RAFT_EV_READ] = on_read,
+    [RAFT_EV_PERSISTED] = on_persisted,
+    [RAFT_EV_PAUSED] = on_paused,
+    [RAFT_EV_DISK] = on_disk,
+    [RAFT_EV_LINK_DOWN] = on_link_down,
+    [RAFT_EV_FOUND] = on_found,
+    [RAFT_EV_ADOPT] = on_adopt,
+    [RAFT_EV_CHANGE] = on_change,
+    [RAFT_EV_TRANSFER] = on_transfer,
+    [RAFT_EV_REMOVED] = on_removed,
+    [RAFT_EV_RETIRE] = on_retire,
+    [RAFT_EV_SNAPSHOT_SEND] = on_snapshot_send,
+    [RAFT_EV_PIECE_TAKEN] = on_piece_taken,
+    [RAFT_EV_INSTALLED] = on_installed,
     [RAFT_EV_FLUSH] = on_flush,
 };
 
@@ -484,10 +532,12 @@ void raft_view_get(const struct raft *r, struct raft_view *out)
         .leader_committed = r->leader && rlog_term(&r->log, r->commit) == r->term,
         .leader_contact = r->heard,
         .commit = r->commit,
+        .base = r->log.base.index,
         .last = r->log.last,
         .last_term = rlog_last_term(&r->log),
         .last_chain = r->log.last_chain,
         .saved = r->saved,
+        .hard_saved = save_hard_is_durable(r),
         .disk_stalled = r->disk_stalled,
         .removed = r->removed,
         .change_pending = raft_in_force(r)->index > r->commit,
@@ -500,7 +550,7 @@ void raft_view_get(const struct raft *r, struct raft_view *out)
 
 raft_term raft_term_at(const struct raft *r, raft_index index)
 {
-    return rlog_term(&r->log, index);
+    return index < r->log.base.index ? 0 : rlog_term(&r->log, index);
 }
 
 uint32_t raft_entries(struct raft *r, raft_index first, uint32_t count_max, uint64_t bytes_max,

@@ -44,14 +44,16 @@ typedef uint32_t raft_load_cb(void *arg, raft_index first, uint32_t count_max, u
 struct raft *raft_new(const struct raft_config *config, raft_load_cb *load, void *load_arg);
 void raft_free(struct raft *r);
 
-/* What the store found, before raft_start(): hard state once, then every entry in order. Entries
- * are borrowed. -RD_ECORRUPT when a membership entry cannot be read. */
+/* What the store found, before raft_start(): hard state once, where the log begins if not with its first
+ * entry, then every entry in order. All borrowed. -RD_ECORRUPT when a membership cannot be read. */
 void raft_restore_hard(struct raft *r, const struct uuid *cluster, raft_term term, raft_id vote,
                        uint32_t loyal_ms);
+int raft_restore_base(struct raft *r, const struct raft_point *base);
 int raft_restore_entry(struct raft *r, const struct raft_entry *entry);
-/* After the entries: the state that the node starts with is as of this entry, so it is committed. 0;
- * -RD_ECORRUPT when the log does not hold it, or another one in its place. */
-int raft_restore_applied(struct raft *r, raft_index index, raft_term term);
+/* After the entries: the state that the node starts with is as of this point, so that is committed. 0;
+ * -RD_ECORRUPT when the log does not hold it, or another entry in its place, unless the state came as
+ * a snapshot (`installed`): then the log begins anew after it. */
+int raft_restore_applied(struct raft *r, const struct raft_point *at, bool installed);
 
 /* Begin to take part. A voter that has ever heard a leader refuses votes for T from now: the lease
  * it helped to grant before its restart may still be alive (trap 52); for the T of its earlier run
@@ -75,8 +77,21 @@ enum raft_event_type {
     RAFT_EV_TRANSFER, /* hand leadership over, if this node leads */
     RAFT_EV_REMOVED,  /* a member of our cluster proved that we were removed: keep quiet */
     RAFT_EV_RETIRE,   /* about to stop: stand only to end a leadership that was being handed over */
-    RAFT_EV_FLUSH,    /* end of the turn: send what has gathered */
+    RAFT_EV_SNAPSHOT_SEND, /* send a piece to who wants a snapshot; nothing when it does no more */
+    RAFT_EV_PIECE_TAKEN,   /* a piece that came was looked at: answer it */
+    RAFT_EV_INSTALLED,     /* a snapshot is the state now, durably: the log begins after it */
+    RAFT_EV_FLUSH,         /* end of the turn: send what has gathered */
     RAFT_EV_COUNT,
+};
+
+struct raft_piece { /* of a snapshot */
+    raft_id to;
+    raft_index index; /* the snapshot is as of this entry */
+    raft_term term;   /* of it */
+    uint64_t chain;
+    uint64_t offset;   /* bytes of the snapshot before this piece */
+    bool done;         /* the last one */
+    struct blob *data; /* borrowed; the core takes its own reference */
 };
 
 struct raft_event {
@@ -105,6 +120,13 @@ struct raft_event {
             const struct uuid *cluster;
             const struct raft_membership *membership; /* FOUND only; borrowed */
         } found;
+        const struct raft_piece *piece; /* SNAPSHOT_SEND; borrowed */
+        struct {
+            const struct raft_msg *message; /* the piece; of INSTALLED the last one */
+            uint64_t offset;                /* PIECE_TAKEN: bytes received in order */
+            bool reject;                    /* PIECE_TAKEN: send it from the beginning */
+            const struct raft_point *point; /* INSTALLED */
+        } snapshot;
     };
 };
 
@@ -138,6 +160,9 @@ struct raft_effects {
     struct raft_reason refusal; /* the same in words */
     raft_index change_index;    /* CHANGE: of the membership entry */
     raft_id transfer_target;    /* TRANSFER */
+    /* MESSAGE only: a piece of a snapshot that is wanted here, or the word of its receiver: it is
+     * the caller's business what comes of it. The message of the event, borrowed; NULL: none. */
+    const struct raft_msg *snapshot;
     /* Accumulates over steps until effects_clear(): */
     bool transfer_ended; /* the hand-over under way is over, one way or the other: */
     int transfer_code; /* 0: leadership is given up to the target; else it came to nothing, why: */
@@ -172,6 +197,9 @@ struct raft_save {
     uint32_t entries_count;     /* at least 1 when first is set: a cut comes with its replacement */
     raft_index last;            /* last entry of the save and its term, 0 when none */
     raft_term last_term;
+    bool base_set;          /* entries up to base are to be forgotten; before anything is added */
+    bool reset;             /* and all after it, too */
+    struct raft_point base; /* with a reference: raft_save_done() */
 };
 
 bool raft_save_wanted(const struct raft *r);
@@ -189,6 +217,23 @@ void raft_save_done(struct raft_save *save);
  * caller. */
 uint32_t raft_entries(struct raft *r, raft_index first, uint32_t count_max, uint64_t bytes_max,
                       struct raft_entry *out);
+
+/* ---- Where the log begins, snapshots ---- */
+
+/* Entries up to `index` are committed, durable in the log and in the state: they may be forgotten.
+ * Following saves do it, step by step. */
+void raft_trim(struct raft *r, raft_index index);
+
+/* A committed entry of the log, or its base (asserted), and the membership as of it (trap 4). May read
+ * an entry. */
+void raft_point_get(struct raft *r, raft_index index, struct raft_point *out);
+
+/* The number-th member that this leader can only help by a snapshot, and that answers. false: there are
+ * not that many. */
+bool raft_snapshot_wanted(const struct raft *r, uint32_t number, raft_id *id);
+
+/* A leader: entries after this one are still wanted by members that answer. UINT64_MAX: by nobody. */
+raft_index raft_needed(const struct raft *r);
 
 /* ---- View: cheap questions, no effects ---- */
 
@@ -210,10 +255,12 @@ struct raft_view {
                                here */
     mono_ms leader_contact; /* when another leader was last heard; 0: never */
     raft_index commit;
+    raft_index base; /* the log holds the entries after it */
     raft_index last;
     raft_term last_term;
     uint64_t last_chain;
     raft_index saved; /* durable here */
+    bool hard_saved;  /* so are term and vote */
     bool disk_stalled;
     bool removed;         /* told so, with proof, and no leader has called on us since */
     bool change_pending;  /* the membership in force is not committed yet */
@@ -259,7 +306,7 @@ bool raft_peer_view(const struct raft *r, raft_id id, struct raft_peer_view *out
  * false: there are not that many. The address is borrowed. */
 bool raft_leaving(const struct raft *r, uint32_t number, raft_id *id, const char **address);
 
-/* Term of an entry in the log (0 for index 0); the index exists. */
+/* Term of an entry in the log, or of its base; 0 for what is not there any more. Not above the last. */
 raft_term raft_term_at(const struct raft *r, raft_index index);
 
 #endif

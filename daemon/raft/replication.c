@@ -277,12 +277,13 @@ static struct raft_msg *append_message(struct raft *r, struct progress *p, raft_
 }
 
 /* A heartbeat stands on what is known to match, so that it never fails because it overtook an
- * append. */
+ * append; on nothing at all, when what matches is forgotten here. */
 static void send_heartbeat(struct raft *r, struct progress *p)
 {
-    struct raft_msg *m = append_message(r, p, p->match);
+    raft_index prev = p->match >= r->log.base.index ? p->match : 0;
+    struct raft_msg *m = append_message(r, p, prev);
 
-    m->commit = r->commit < p->match ? r->commit : p->match;
+    m->commit = r->commit < prev ? r->commit : prev;
     commit_told(r, p, m->commit);
     p->commit_urgent = p->commit_urgent && m->commit < r->commit;
     effects_send(r, false);
@@ -295,7 +296,8 @@ static void retry_silent_peers(struct raft *r)
         struct progress *p = &r->peers[i];
         if (p->state == PROGRESS_PROBE) {
             p->probe_sent = false;
-        } else if (p->window_count && r->now >= p->moved + 2 * (mono_ms)r->config.heartbeat_ms) {
+        } else if (p->state == PROGRESS_REPLICATE && p->window_count &&
+                   r->now >= p->moved + 2 * (mono_ms)r->config.heartbeat_ms) {
             progress_probe(p);
         }
     }
@@ -333,7 +335,7 @@ static raft_index sendable(const struct raft *r, const struct progress *p)
 
 static bool may_send(const struct raft *r, const struct progress *p)
 {
-    if (p->next > sendable(r, p)) {
+    if (p->state == PROGRESS_SNAPSHOT || p->next > sendable(r, p)) {
         return false;
     }
     if (p->state == PROGRESS_PROBE) {
@@ -370,7 +372,7 @@ static bool commit_is_news(const struct raft *r, const struct progress *p)
 {
     raft_index known = r->commit < p->match ? r->commit : p->match;
 
-    return p->commit_sent < known;
+    return p->state != PROGRESS_SNAPSHOT && p->commit_sent < known;
 }
 
 void leader_flush(struct raft *r)
@@ -387,6 +389,9 @@ void leader_flush(struct raft *r)
     }
     for (uint32_t i = 0; i < r->peers_count; i++) {
         struct progress *p = &r->peers[i];
+        if (p->next <= r->log.base.index && p->state != PROGRESS_SNAPSHOT) {
+            progress_needs_snapshot(p);
+        }
         while (may_send(r, p)) {
             send_entries(r, p);
         }
@@ -441,7 +446,7 @@ void leader_tick(struct raft *r)
 
 static void on_rejected(struct raft *r, struct progress *p, const struct raft_msg *m)
 {
-    if (m->index <= p->match || m->index >= p->next ||
+    if (m->index <= p->match || m->index >= p->next || p->state == PROGRESS_SNAPSHOT ||
         (p->state == PROGRESS_PROBE && m->index != p->next - 1)) {
         return; /* a late or repeated refusal (trap 18) */
     }
@@ -452,24 +457,42 @@ static void on_rejected(struct raft *r, struct progress *p, const struct raft_ms
     p->next = agree + 1 > p->match + 1 ? agree + 1 : p->match + 1;
 }
 
-void leader_on_reply(struct raft *r, const struct raft_msg *m)
+struct progress *leader_heard(struct raft *r, const struct raft_msg *m)
 {
     struct progress *p = r->state == RAFT_LEADER ? leader_peer(r, m->from) : NULL;
 
     /* Unknown sender (trap 21), an earlier life of it (trap 12), or numbers we never sent. */
     if (!p || m->session != p->session || m->seq > r->seq || m->stamp > r->now ||
         (!m->reject && m->index > r->log.last)) {
-        return;
+        return NULL;
     }
     p->contact = r->now;
     p->ack_seq = m->seq > p->ack_seq ? m->seq : p->ack_seq;
     p->ack_stamp = m->stamp > p->ack_stamp ? m->stamp : p->ack_stamp;
+    return p;
+}
+
+void leader_answered(struct raft *r, struct progress *p)
+{
+    if (p->state == PROGRESS_SNAPSHOT && p->match >= r->log.base.index) {
+        progress_probe(p); /* from here on entries will do */
+    }
+    progress_round(p, r->log.last, r->now);
+    read_check_round(r);
+}
+
+void leader_on_reply(struct raft *r, const struct raft_msg *m)
+{
+    struct progress *p = leader_heard(r, m);
+
+    if (!p) {
+        return;
+    }
     if (m->reject) {
         p->leaving_told = 0; /* whatever that message told was not taken in */
         on_rejected(r, p, m);
     } else if (progress_acked(p, m->index, r->config.inflight_msgs_max, r->now)) {
         leader_commit(r);
     }
-    progress_round(p, r->log.last, r->now);
-    read_check_round(r);
+    leader_answered(r, p);
 }

@@ -13,7 +13,7 @@ bool save_hard_is_durable(const struct raft *r)
 
 bool raft_save_wanted(const struct raft *r)
 {
-    return r->hard_dirty || r->untaken <= r->log.last;
+    return r->hard_dirty || r->untaken <= r->log.last || base_save_wanted(r);
 }
 
 static void take_entries(struct raft *r, uint64_t bytes_max, struct raft_save *save)
@@ -47,6 +47,7 @@ bool raft_save_take(struct raft *r, uint64_t bytes_max, struct raft_save *save)
         r->hard_dirty = false;
         r->hard_taken = r->saves_taken;
     }
+    base_save_take(r, save);
     if (r->untaken <= r->log.last) {
         take_entries(r, bytes_max, save);
     }
@@ -59,6 +60,7 @@ void raft_save_done(struct raft_save *save)
         blob_unref(save->entries[i].data);
     }
     mem_free(save->entries);
+    blob_unref(save->base.membership);
     *save = (struct raft_save){0};
 }
 
@@ -71,7 +73,7 @@ void save_on_persisted(struct raft *r, const struct raft_event *event)
     /* Entries overwritten since they were handed over are not what is durable now (trap 13). Nor
      * does an older save count for entries that wait to be written again: that save may take them
      * in parts. */
-    if (index <= r->log.last && rlog_term(&r->log, index) == event->persisted.entry_term) {
+    if (rlog_holds(&r->log, index, event->persisted.entry_term)) {
         index = index < r->untaken ? index : r->untaken - 1;
         if (index > r->saved) {
             r->saved = index;

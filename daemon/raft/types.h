@@ -42,6 +42,22 @@ struct raft_entry {
     struct blob *data; /* one reference owned by this struct; NULL when empty */
 };
 
+/* A point in the log that was committed, and what held there: a log can begin after it, a state can
+ * be as of it, a snapshot is one. */
+struct raft_point {
+    raft_index index;            /* 0: before the first entry */
+    raft_term term;              /* of the entry there */
+    uint64_t chain;              /* after it */
+    raft_index membership_index; /* of the newest membership entry up to it; 0: none */
+    struct blob *membership;     /* membership_encode() of that; one reference owned; NULL: none */
+};
+
+static inline void raft_point_done(struct raft_point *p) /* gives the reference back */
+{
+    blob_unref(p->membership);
+    *p = (struct raft_point){0};
+}
+
 /* The chain value of `entry`, given that of the entry before it (0 before the first). Stable: on
  * disk. */
 uint64_t raft_chain_after(uint64_t chain_before, const struct raft_entry *entry);
@@ -120,6 +136,8 @@ enum raft_msg_type {
     RAFT_MSG_READ_INDEX_REPLY = 8,
     RAFT_MSG_TIMEOUT_NOW = 9, /* the leader asks a voter to stand for election (thesis 3.10) */
     RAFT_MSG_TIMEOUT_NOW_REPLY = 10,
+    RAFT_MSG_SNAPSHOT = 11, /* a piece of a snapshot (thesis 5.3, InstallSnapshot) */
+    RAFT_MSG_SNAPSHOT_REPLY = 12,
     RAFT_MSG_TYPE_COUNT,
 };
 
@@ -147,6 +165,9 @@ enum raft_decline {
  *   ..._REPLY   leader's      the read index                reject: not the leader, ask again
  *   TIMEOUT_NOW leader's      last log index last log term  hold_ms
  *   ..._REPLY   target's      its last index its last term  reject, hint (enum raft_decline)
+ *   SNAPSHOT    leader's      of the snapshot, its term     offset, data, done: the last piece
+ *   ..._REPLY   receiver's    of the snapshot               offset: bytes it has. done: it is
+ *                                                           durable. reject: begin again
  *
  * A granted PRE_VOTE_REPLY carries the term that was asked for; a refused one the voter's own,
  * which the loser adopts (else a higher term with a shorter log could block everybody). */
@@ -164,12 +185,15 @@ struct raft_msg {
     uint64_t chain;
     raft_index commit;
     raft_index hint;
+    uint64_t offset; /* bytes of the snapshot before this piece, or received */
+    bool done;
     bool reject;
     bool transfer; /* asked for by the leader itself: voters set stickiness aside (thesis 4.2.3) */
     uint32_t
         hold_ms; /* claims handed out by the sender may live that long on the receiver's clock */
     struct raft_entry *entries; /* owned, with one reference per payload; NULL when none */
     uint32_t entries_count;
+    struct blob *data; /* SNAPSHOT: the piece; one reference owned */
 };
 
 /* Free what the message owns. */

@@ -6,11 +6,13 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "raftd/internal.h"
+#include "state/stream.h"
 
 enum {
     FLUSH_EVERY_MS = 1000,
     FLUSH_AGAIN_MS = 60000,        /* after one that did not fit */
     FLUSH_BYTES = 8 * 1024 * 1024, /* sooner, when so much has gathered */
+    FLUSH_READERS_MS = 30000,      /* later, when somebody reads the rows */
     FLUSH_LAST_MS = 5000,          /* a clean stop waits so long for a flush in hand */
 };
 
@@ -26,10 +28,10 @@ static int row_cb(void *arg, const void *key, size_t key_size, const void *value
 /* Nothing is lost while the log still holds all entries: they say what the rows were. */
 static int rebuild(struct server *s, const char *why)
 {
-    if (s->info.first > 1) {
+    if (s->info.base.index > 0) {
         log_error("raftd",
                   "the state on disk cannot be used, and the log does not hold all entries",
-                  LOG_STR("why", why), LOG_U64("first_index", s->info.first),
+                  LOG_STR("why", why), LOG_U64("first_index", s->info.base.index + 1),
                   LOG_STR("do", "give the cluster a fresh member instead of this one (raftctl "
                                 "replace-server)"));
         return -RD_ECORRUPT;
@@ -37,6 +39,7 @@ static int rebuild(struct server *s, const char *why)
     log_warning("raftd", "the state on disk cannot be used: it is built anew from the log",
                 LOG_STR("why", why), LOG_U64("last_index", s->info.last));
     node_restore_anew(s->node);
+    raft_point_done(&s->mark.at);
     s->mark = (struct store_mark){0};
     return 0;
 }
@@ -50,14 +53,71 @@ int server_state_load(struct server *s)
 
 int server_state_restore(struct server *s)
 {
-    const struct node_mark mark = {s->mark.index, s->mark.term, s->mark.revision, s->mark.digest};
+    const struct node_mark mark = {s->mark.at, s->mark.revision, s->mark.digest, s->mark.installed};
 
-    if (mark.index == 0) {
-        return 0;
+    if (mark.at.index == 0) {
+        return s->info.base.index ? rebuild(s, "nothing was flushed to it") : 0;
     }
     return node_restore_applied(s->node, &mark)
                ? rebuild(s, "it is not of an entry of this log, or its digest is another")
                : 0;
+}
+
+/* ---- Snapshots for members ---- */
+
+struct snapshot { /* one row is read ahead: the last piece has to say that it is the last */
+    struct store_snapshot *rows;
+    struct store_row next;
+    int more; /* as store_snapshot_next() said: of `next` */
+};
+
+static void *open_snapshot(void *arg, raft_id to, struct node_mark *mark)
+{
+    struct server *s = arg;
+    struct store_mark found;
+    struct store_snapshot *rows = store_snapshot_open(s->store, &found);
+
+    if (!rows) {
+        return NULL;
+    }
+    struct snapshot *snapshot = mem_zalloc(sizeof *snapshot);
+    snapshot->rows = rows;
+    snapshot->more = store_snapshot_next(rows, &snapshot->next);
+    *mark = (struct node_mark){found.at, found.revision, found.digest, false};
+    log_notice("raftd", "sends a snapshot: the log begins after what that node needs",
+               LOG_U64("to", to), LOG_U64("index", found.at.index),
+               LOG_U64("revision", found.revision));
+    return snapshot;
+}
+
+static int read_snapshot(void *arg, void *snapshot, size_t bytes_max, struct buf *out)
+{
+    struct snapshot *s = snapshot;
+    size_t until = out->size + bytes_max;
+
+    (void)arg;
+    while (s->more > 0 && out->size < until) {
+        const struct store_row *row = &s->next;
+        stream_put_row(out, row->key, row->key_size, row->value, row->value_size);
+        s->more = store_snapshot_next(s->rows, &s->next);
+    }
+    return s->more;
+}
+
+static void close_snapshot(void *arg, void *snapshot)
+{
+    struct snapshot *s = snapshot;
+
+    (void)arg;
+    store_snapshot_close(s->rows);
+    mem_free(s);
+}
+
+void server_set_source(struct server *s)
+{
+    const struct node_source source = {s, open_snapshot, read_snapshot, close_snapshot};
+
+    node_set_source(s->node, &source);
 }
 
 /* ---- While it runs ---- */
@@ -74,6 +134,7 @@ static void submit(struct server *s)
 {
     const struct node_flush *f = node_flush_take(s->node);
 
+    s->flush_snapshot = f->mark.installed ? f->mark.at.index : 0;
     rows_reserve(s, f->rows.count);
     for (uint32_t i = 0; i < f->rows.count; i++) {
         const struct state_row *row = &f->rows.rows[i];
@@ -87,12 +148,12 @@ static void submit(struct server *s)
         .anew = f->anew,
         .rows = s->flush_rows,
         .rows_count = f->rows.count,
-        .mark = {f->mark.index, f->mark.term, f->mark.revision, f->mark.digest}};
+        .mark = {f->mark.at, f->mark.revision, f->mark.digest, f->mark.installed}};
     store_state_submit(s->store, &flush);
     s->flush_at = s->now + FLUSH_EVERY_MS;
 }
 
-static void take_completion(struct server *s)
+void server_flush_take(struct server *s)
 {
     int code;
 
@@ -101,23 +162,44 @@ static void take_completion(struct server *s)
     }
     s->flush_failed = code != 0;
     if (code) {
-        node_flush_failed(s->node);
+        node_flush_failed(s->node); /* what did not fit was said */
         s->flush_at = s->now + FLUSH_AGAIN_MS;
     } else {
         node_flushed(s->node);
     }
+    if (s->flush_snapshot && code == 0) {
+        log_notice("raftd", "installed a snapshot: the log begins after it",
+                   LOG_U64("index", s->flush_snapshot),
+                   LOG_U64("revision", state_revision(node_state(s->node))));
+    }
+}
+
+/* While the rows are read a flush costs the disk twice: it waits, but not for ever, and not when the log
+ * gets long because of it. */
+static bool waits_for_readers(const struct server *s)
+{
+    return node_snapshots_read(s->node) > 0 && s->now < s->flush_at + FLUSH_READERS_MS &&
+           !node_log_is_long(s->node);
 }
 
 mono_ms server_flush_due(const struct server *s)
 {
     bool much = node_flush_bytes(s->node) >= FLUSH_BYTES && !s->flush_failed;
 
-    return !node_flush_wanted(s->node) ? UINT64_MAX : much ? s->now : s->flush_at;
+    if (!node_flush_wanted(s->node)) {
+        return UINT64_MAX;
+    }
+    if (node_flush_is_urgent(s->node)) {
+        return s->now;
+    }
+    if (waits_for_readers(s)) {
+        return s->flush_at + FLUSH_READERS_MS;
+    }
+    return much ? s->now : s->flush_at;
 }
 
 void server_flush_turn(struct server *s)
 {
-    take_completion(s);
     if (server_flush_due(s) <= s->now) {
         submit(s);
     }
@@ -132,7 +214,7 @@ void server_flush_last(struct server *s)
     if (!store_state_is_idle(s->store)) {
         (void)poll(&ready, 1, FLUSH_LAST_MS);
     }
-    take_completion(s);
+    server_flush_take(s);
     if (store_state_is_idle(s->store) && node_flush_wanted(s->node)) {
         submit(s); /* store_close() waits for it */
     }

@@ -22,9 +22,12 @@ enum {
     SERVER_APPEND_ENTRIES = 1024,  /* entries of one AppendEntries */
     SERVER_INFLIGHT_BYTES = 8 << 20, /* unacknowledged per follower */
     SERVER_INFLIGHT_MSGS = 64,
-    SERVER_CACHE_BYTES = 16 << 20, /* recent entries in memory: twice what may be in flight */
-    SERVER_BATCH_BYTES = 4 << 20,  /* payload of one group commit */
-    SERVER_APPLY_MAX = 4096,       /* entries applied per turn */
+    SERVER_CACHE_BYTES = 16 << 20,  /* recent entries in memory: twice what may be in flight */
+    SERVER_BATCH_BYTES = 4 << 20,   /* payload of one group commit */
+    SERVER_HOLD_BYTES = 64 << 20,   /* of the log, for members that lag; or, when that is more, */
+    SERVER_HOLD_TIMES = 8,          /* so many times log_keep_bytes */
+    SERVER_PIECE_BYTES = 256 << 10, /* of a snapshot, in one message */
+    SERVER_APPLY_MAX = 4096,        /* entries applied per turn */
     SERVER_PEER_QUEUE_BYTES = 32 << 20,
     SERVER_USER_TIMEOUT_MIN_MS = 2000,
     SERVER_PROGRESS_MS = 500, /* how long status waits for what the leader knows */
@@ -133,6 +136,8 @@ struct server {
     uint32_t flush_capacity;
     mono_ms flush_at;  /* not before */
     bool flush_failed; /* the last one did not fit */
+    raft_index
+        flush_snapshot; /* the one in hand installs a snapshot as of this entry; 0: it does not */
 
     bool ran;      /* every part is open */
     bool draining; /* told to stop: no new requests, the open ones are finished */
@@ -185,7 +190,9 @@ int server_reload(struct server *s, struct buf *errors);
 /* flush.c: codes as server_run() returns them. */
 int server_state_load(struct server *s);    /* before the entries are restored */
 int server_state_restore(struct server *s); /* after that */
-void server_flush_turn(struct server *s);
+void server_set_source(struct server *s);   /* snapshots for members are read from the store */
+void server_flush_take(struct server *s);   /* within a turn: one that is done */
+void server_flush_turn(struct server *s);   /* after it: the next one */
 mono_ms server_flush_due(const struct server *s); /* UINT64_MAX: nothing is to be flushed */
 void server_flush_last(struct server *s);
 

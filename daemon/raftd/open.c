@@ -202,6 +202,12 @@ static void node_config_from(const struct server *s, struct node_config *out)
         .apply_max = SERVER_APPLY_MAX,
         .batch_bytes_max = SERVER_BATCH_BYTES,
         .keeps_rows = true,
+        .log_keep_entries = c->log_keep_entries,
+        .log_keep_bytes = c->log_keep_bytes,
+        .log_hold_bytes = c->log_keep_bytes * SERVER_HOLD_TIMES > SERVER_HOLD_BYTES
+                              ? c->log_keep_bytes * SERVER_HOLD_TIMES
+                              : SERVER_HOLD_BYTES,
+        .piece_bytes_max = SERVER_PIECE_BYTES,
     };
     random_bytes(&out->raft.seed, sizeof out->raft.seed);
     random_bytes(&out->process, sizeof out->process);
@@ -233,6 +239,37 @@ static void progress_cb(void *arg, raft_index at, raft_index last)
     (void)systemd_watchdog(s->systemd, mono_now_ms());
 }
 
+/* The node, with everything that the store holds. 1: the store made good what is damaged, look again. */
+static int restore(struct server *s)
+{
+    struct node_config node;
+
+    node_config_from(s, &node);
+    s->node = node_new(&node, store_load, s->store);
+    server_set_source(s);
+    node_restore_hard(s->node, &s->info.cluster, s->info.term, s->info.vote, s->info.loyal_ms);
+    int code = server_state_load(s);
+    if (code == 0 && s->info.base.index > 0) {
+        code = node_restore_base(s->node, &s->info.base);
+    }
+    if (code == 0) {
+        code = store_verify(s->store, &s->mark.at, entry_cb, progress_cb, s, &s->info);
+    }
+    return code ? code : server_state_restore(s);
+}
+
+static int restore_all(struct server *s)
+{
+    int code = restore(s);
+
+    if (code == 1) {
+        node_free(s->node);
+        raft_point_done(&s->mark.at);
+        code = restore(s);
+    }
+    return code;
+}
+
 /* The store, and the node with everything the store holds. */
 static int open_data(struct server *s)
 {
@@ -240,22 +277,11 @@ static int open_data(struct server *s)
                                         .id = s->config->node_id,
                                         .map_size = s->config->map_size,
                                         .stall_timeout_ms = s->config->stall_timeout_ms};
-    struct node_config node;
     struct uuid fresh;
 
     int code = store_open(&config, &s->store, &s->info);
-    if (code) {
-        return code;
-    }
-    node_config_from(s, &node);
-    s->node = node_new(&node, store_load, s->store);
-    node_restore_hard(s->node, &s->info.cluster, s->info.term, s->info.vote, s->info.loyal_ms);
-    code = server_state_load(s);
     if (code == 0) {
-        code = store_verify(s->store, entry_cb, progress_cb, s);
-    }
-    if (code == 0) {
-        code = server_state_restore(s);
+        code = restore_all(s);
     }
     if (code == 0) {
         code = store_start(s->store);
@@ -345,7 +371,7 @@ static void log_started(const struct server *s)
                LOG_STR("cluster_id", uuid_is_set(&s->info.cluster) ? cluster : "none"),
                LOG_STR("address", s->config->advertise), LOG_STR("socket", s->config->admin_socket),
                LOG_U64("term", s->info.term), LOG_U64("last_index", s->info.last),
-               LOG_U64("applied_index", s->mark.index));
+               LOG_U64("applied_index", s->mark.at.index));
 }
 
 int server_open(const struct config *config, const struct server_source *source,
@@ -443,6 +469,7 @@ void server_close(struct server *s)
         node_free(s->node);
     }
     mem_free(s->flush_rows);
+    raft_point_done(&s->mark.at);
     event_base_free(s->base);
     check_set_context(NULL, NULL);
     mem_free(s);

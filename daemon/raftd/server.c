@@ -82,6 +82,8 @@ static void submit(struct server *s, const struct node_batch *batch)
                                                  .term = save->term,
                                                  .vote = save->vote,
                                                  .loyal_ms = save->loyal_ms,
+                                                 .base = save->base_set ? &save->base : NULL,
+                                                 .reset = save->reset,
                                                  .first = save->first,
                                                  .entries = save->entries,
                                                  .entries_count = save->entries_count});
@@ -308,6 +310,7 @@ static int turn(struct server *s)
     if (code) {
         return code;
     }
+    server_flush_take(s);
     server_inbox_feed(s);
     check_stall(s);
     code = take_output(s, node_end(s->node));

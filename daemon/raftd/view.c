@@ -151,7 +151,7 @@ static void view_raft(const struct server *s, struct report_status *out)
     out->commit = view.commit;
     out->applied = state_index(state);
     out->last = view.last;
-    out->first = s->info.first ? s->info.first : (view.last ? 1 : 0);
+    out->first = view.last ? view.base + 1 : 0; /* above the last, when all of it is forgotten */
     out->revision = state_revision(state);
     out->digest_index = state_index(state);
     out->digest = state_digest(state);

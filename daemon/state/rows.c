@@ -49,6 +49,18 @@ static void row_copy(struct state_rows *to, const struct state_rows *from, uint3
     }
 }
 
+void state_rows_put(struct state_rows *rows, const void *key, size_t key_size, const void *value,
+                    size_t value_size)
+{
+    struct state_row *row = row_add(rows);
+
+    row->key_size = key_size;
+    buf_put(&rows->bytes, key, key_size);
+    row->value_at = rows->bytes.size;
+    row->value_size = value_size;
+    buf_put(&rows->bytes, value, value_size);
+}
+
 void state_rows_append(struct state_rows *rows, const struct state_rows *later)
 {
     for (uint32_t i = 0; i < later->count; i++) {

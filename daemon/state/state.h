@@ -52,6 +52,8 @@ struct state_rows {
     uint32_t count, capacity;
 };
 void state_rows_clear(struct state_rows *rows);
+void state_rows_put(struct state_rows *rows, const void *key, size_t key_size, const void *value,
+                    size_t value_size);
 void state_rows_append(struct state_rows *rows, const struct state_rows *later);
 /* Leave only the last row of each key: what is kept means the same. */
 void state_rows_compact(struct state_rows *rows);

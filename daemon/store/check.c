@@ -22,7 +22,8 @@ static int verify(const struct store_files *files, const struct store_contents *
     if (rc != 0) {
         return store_fault_report("the log cannot be read", files->log.path, rc);
     }
-    int code = store_rlog_verify(&reader, found->hard.term, add_entry, NULL, out);
+    const struct store_trust trust = {.base = &found->base, .term_max = found->hard.term};
+    int code = store_rlog_verify(&reader, &trust, add_entry, NULL, out);
     store_reader_close(&reader);
     return code;
 }

@@ -99,8 +99,13 @@ static int read_boot(const struct store_env *env, MDB_txn *txn, uint64_t *out)
 
 static int read_bounds(const struct store_files *f, MDB_txn *txn, struct store_contents *c)
 {
-    int rc = store_rlog_bounds(txn, f->dbi, &c->first, &c->last);
+    int code = store_rlog_base(&f->log, txn, &c->base);
+    int rc = code ? 0 : store_rlog_bounds(txn, f->dbi, &c->first, &c->last);
 
+    if (code) {
+        return code;
+    }
+    c->last = c->last ? c->last : c->base.index;
     return rc ? store_fault_report("the log cannot be read", f->log.path, rc) : 0;
 }
 

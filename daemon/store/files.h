@@ -21,7 +21,8 @@ struct store_contents { /* of log/, as found or made */
     bool fresh;         /* a new store, or one whose making had been cut short */
     struct store_identity identity;
     struct store_hard hard;
-    uint64_t incarnation; /* this start included */
+    uint64_t incarnation;   /* this start included */
+    struct raft_point base; /* the caller's */
     raft_index first;
     raft_index last;
 };

@@ -158,33 +158,89 @@ const char *store_record_get_boot(const void *data, size_t size, uint64_t *incar
     return NULL;
 }
 
-void store_record_put_mark(const struct store_mark *mark, uint8_t out[STORE_MARK_SIZE])
-{
-    uint8_t *p = put_u64(put_u32(out + 4, 0), mark->index);
+/* ---- Points ---- */
 
-    p = put_u64(p, mark->term);
-    p = put_u64(p, mark->revision);
-    (void)put_u64(p, mark->digest);
-    seal(STORE_NAME_MARK, out, STORE_MARK_SIZE);
+static void put_point(struct buf *out, const struct raft_point *p)
+{
+    buf_put_u64(out, p->index);
+    buf_put_u64(out, p->term);
+    buf_put_u64(out, p->chain);
+    buf_put_u64(out, p->membership_index);
+    if (p->membership) {
+        buf_put(out, p->membership->data, p->membership->size);
+    }
+}
+
+/* The rest of the record. */
+static bool get_point(struct cursor *c, struct raft_point *out)
+{
+    struct raft_point p = {.index = cursor_u64(c)};
+
+    p.term = cursor_u64(c);
+    p.chain = cursor_u64(c);
+    p.membership_index = cursor_u64(c);
+    size_t size = c->left;
+    const uint8_t *membership = cursor_bytes(c, size);
+    if (c->bad || p.index == 0 || p.membership_index > p.index) {
+        return false;
+    }
+    p.membership = size ? blob_copy(membership, (uint32_t)size) : NULL;
+    *out = p;
+    return true;
+}
+
+void store_record_put_base(const struct raft_point *base, struct buf *out)
+{
+    out->size = 0;
+    buf_put_u64(out, 0); /* the sum, and nothing */
+    put_point(out, base);
+    seal(STORE_NAME_BASE, out->data, out->size);
+}
+
+const char *store_record_get_base(const void *data, size_t size, struct raft_point *out)
+{
+    struct cursor c;
+    const char *why = unseal(STORE_NAME_BASE, data, size, &c);
+
+    if (why) {
+        return why;
+    }
+    (void)cursor_u32(&c);
+    return get_point(&c, out) ? NULL : "record has the wrong size";
+}
+
+enum { MARK_INSTALLED = 1 };
+
+void store_record_put_mark(const struct store_mark *mark, struct buf *out)
+{
+    out->size = 0;
+    buf_put_u32(out, 0); /* the sum */
+    buf_put_u32(out, mark->installed ? MARK_INSTALLED : 0);
+    buf_put_u64(out, mark->revision);
+    buf_put_u64(out, mark->digest);
+    put_point(out, &mark->at);
+    seal(STORE_NAME_MARK, out->data, out->size);
 }
 
 const char *store_record_get_mark(const void *data, size_t size, struct store_mark *out)
 {
-    struct store_mark found;
+    struct store_mark found = {0};
     struct cursor c;
     const char *why = unseal(STORE_NAME_MARK, data, size, &c);
 
     if (why) {
         return why;
     }
-    if (size != STORE_MARK_SIZE) {
-        return "record has the wrong size";
-    }
-    (void)cursor_u32(&c);
-    found.index = cursor_u64(&c);
-    found.term = cursor_u64(&c);
+    uint32_t flags = cursor_u32(&c);
     found.revision = cursor_u64(&c);
     found.digest = cursor_u64(&c);
+    found.installed = flags & MARK_INSTALLED;
+    if (flags & ~(uint32_t)MARK_INSTALLED) {
+        return "flags are not known to this raftd";
+    }
+    if (!get_point(&c, &found.at)) {
+        return "record has the wrong size";
+    }
     *out = found;
     return NULL;
 }

@@ -4,7 +4,9 @@
  *   fmt   u32 crc, u32 format, u32 node id, u64 created (ms since 1970), 16 bytes store id
  *   hs    u32 crc, u32 vote, u64 term, 16 bytes cluster id
  *   boot  u32 crc, u32 zero, u64 incarnation
- *   applied (state/)  u32 crc, u32 zero, u64 index, u64 term, u64 revision, u64 digest
+ *   base  u32 crc, u32 zero, a point: the log begins after it
+ *   applied (state/)  u32 crc, u32 flags (1: came as a snapshot), u64 revision, u64 digest, a point
+ * A point: u64 index, u64 term, u64 chain, u64 membership index, the membership
  * Log records (database `log`, key u64 index in the machine's order), CRC over index and the rest:
  *   u32 crc, u8 version, u8 type, u16 flags, u64 term, u64 chain, payload
  *
@@ -13,11 +15,13 @@
 #ifndef RAFTD_STORE_RECORD_H
 #define RAFTD_STORE_RECORD_H
 
+#include "base/buf.h"
 #include "store/store.h"
 
 #define STORE_NAME_FMT "fmt"
 #define STORE_NAME_HARD "hs"
 #define STORE_NAME_BOOT "boot"
+#define STORE_NAME_BASE "base"
 #define STORE_NAME_MARK "applied"
 #define STORE_NAME_LOG "log"   /* the database of entries, in log/ */
 #define STORE_NAME_ROWS "rows" /* the database of the state's rows, in state/ */
@@ -27,7 +31,6 @@ enum {
     STORE_IDENTITY_SIZE = 36,
     STORE_HARD_SIZE = 36,
     STORE_BOOT_SIZE = 16,
-    STORE_MARK_SIZE = 40,
     STORE_ENTRY_VERSION = 1,
     STORE_ENTRY_HEADER_SIZE = 24,
 };
@@ -56,7 +59,11 @@ const char *store_record_get_hard(const void *data, size_t size, struct store_ha
 void store_record_put_boot(uint64_t incarnation, uint8_t out[STORE_BOOT_SIZE]);
 const char *store_record_get_boot(const void *data, size_t size, uint64_t *incarnation);
 
-void store_record_put_mark(const struct store_mark *mark, uint8_t out[STORE_MARK_SIZE]);
+/* Points come with a reference for the caller. */
+void store_record_put_base(const struct raft_point *base, struct buf *out);
+const char *store_record_get_base(const void *data, size_t size, struct raft_point *out);
+
+void store_record_put_mark(const struct store_mark *mark, struct buf *out);
 const char *store_record_get_mark(const void *data, size_t size, struct store_mark *out);
 
 struct store_entry_view { /* a log record, decoded in place */

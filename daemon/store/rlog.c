@@ -12,6 +12,9 @@
 
 _Static_assert(sizeof(size_t) == sizeof(raft_index), "MDB_INTEGERKEY takes keys of size_t");
 
+#define ADVICE                                                                                     \
+    "check the disk; give the cluster a fresh member instead of this one (raftctl replace-server)"
+
 enum {
     PROGRESS_EVERY_MS = 1000,
     PROGRESS_LOOK_ENTRIES = 256, /* the clock is read once per so many entries */
@@ -66,29 +69,34 @@ int store_rlog_bounds(MDB_txn *txn, MDB_dbi dbi, raft_index *first, raft_index *
 
 /* ---- Writing ---- */
 
-static int cut_from(MDB_cursor *cursor, raft_index first)
+/* Delete records up to `last`, from the one that `first` finds on. After a deletion the cursor stands
+ * before the next record: NEXT skips none. */
+static int delete_records(MDB_cursor *cursor, MDB_val *key, MDB_cursor_op first, raft_index last)
+{
+    MDB_val value;
+    int rc = mdb_cursor_get(cursor, key, &value, first);
+
+    while (rc == 0 && index_of(key) <= last) {
+        rc = mdb_cursor_del(cursor, 0);
+        if (rc == 0) {
+            rc = mdb_cursor_get(cursor, key, &value, MDB_NEXT);
+        }
+    }
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+static int cut_from(MDB_cursor *cursor, raft_index first, raft_index base)
 {
     raft_index last;
     MDB_val key = key_of(&first);
-    MDB_val value;
     int rc = index_at(cursor, MDB_LAST, &last);
 
     if (rc != 0) {
         return rc;
     }
-    rd_assert(first > 0 && first <= last + 1); /* a gap would be a lost entry */
-    if (first > last) {
-        return 0;
-    }
-    rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-    while (rc == 0) {
-        rc = mdb_cursor_del(cursor, 0);
-        if (rc == 0) {
-            /* After a deletion the cursor stands before the next record: NEXT skips none. */
-            rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
-        }
-    }
-    return rc == MDB_NOTFOUND ? 0 : rc;
+    last = last ? last : base;
+    rd_assert(first > base && first <= last + 1); /* a gap would be a lost entry */
+    return first > last ? 0 : delete_records(cursor, &key, MDB_SET_RANGE, UINT64_MAX);
 }
 
 static int append(MDB_cursor *cursor, const struct raft_entry *entry)
@@ -104,7 +112,65 @@ static int append(MDB_cursor *cursor, const struct raft_entry *entry)
     return rc;
 }
 
-int store_rlog_write(MDB_txn *txn, MDB_dbi dbi, const struct store_batch *batch)
+int store_rlog_base(const struct store_env *env, MDB_txn *txn, struct raft_point *out)
+{
+    MDB_val value;
+    int rc = store_env_get(env, txn, STORE_NAME_BASE, &value);
+
+    *out = (struct raft_point){0};
+    if (rc == MDB_NOTFOUND) {
+        return 0;
+    }
+    if (rc != 0) {
+        return store_fault_report("the beginning of the log cannot be read", env->path, rc);
+    }
+    const char *why = store_record_get_base(value.mv_data, value.mv_size, out);
+    if (why) {
+        log_error("store", "the record of where the log begins cannot be trusted",
+                  LOG_STR("path", env->path), LOG_STR("reason", why), LOG_STR("do", ADVICE));
+    }
+    return why ? -RD_ECORRUPT : 0;
+}
+
+static int put_base(const struct store_env *env, MDB_txn *txn, const struct raft_point *base)
+{
+    struct buf record = BUF_INIT;
+
+    store_record_put_base(base, &record);
+    int rc = store_env_put(env, txn, STORE_NAME_BASE, record.data, record.size);
+    buf_done(&record);
+    return rc;
+}
+
+static int forget(const struct store_env *env, MDB_txn *txn, MDB_dbi dbi, MDB_cursor *cursor,
+                  const struct store_batch *batch)
+{
+    MDB_val key;
+    int rc = batch->reset ? mdb_drop(txn, dbi, 0)
+                          : delete_records(cursor, &key, MDB_FIRST, batch->base->index);
+
+    return rc ? rc : put_base(env, txn, batch->base);
+}
+
+static int replace(const struct store_env *env, MDB_txn *txn, MDB_cursor *cursor,
+                   const struct store_batch *batch)
+{
+    struct raft_point base;
+
+    if (store_rlog_base(env, txn, &base)) {
+        return MDB_CORRUPTED;
+    }
+    int rc = cut_from(cursor, batch->first, base.index);
+    raft_point_done(&base);
+    for (uint32_t i = 0; rc == 0 && i < batch->entries_count; i++) {
+        rd_assert(batch->entries[i].index == batch->first + i);
+        rc = append(cursor, &batch->entries[i]);
+    }
+    return rc;
+}
+
+int store_rlog_write(const struct store_env *env, MDB_txn *txn, MDB_dbi dbi,
+                     const struct store_batch *batch)
 {
     MDB_cursor *cursor;
     int rc = mdb_cursor_open(txn, dbi, &cursor);
@@ -112,10 +178,11 @@ int store_rlog_write(MDB_txn *txn, MDB_dbi dbi, const struct store_batch *batch)
     if (rc != 0) {
         return rc;
     }
-    rc = cut_from(cursor, batch->first);
-    for (uint32_t i = 0; rc == 0 && i < batch->entries_count; i++) {
-        rd_assert(batch->entries[i].index == batch->first + i);
-        rc = append(cursor, &batch->entries[i]);
+    if (batch->base) {
+        rc = forget(env, txn, dbi, cursor, batch);
+    }
+    if (rc == 0 && batch->first != 0) {
+        rc = replace(env, txn, cursor, batch);
     }
     mdb_cursor_close(cursor);
     return rc;
@@ -171,9 +238,7 @@ void store_reader_end(struct store_reader *r)
 static int report_bad_entry(const struct store_reader *r, raft_index index, const char *why)
 {
     log_error("store", "a log entry cannot be trusted", LOG_STR("path", r->env->path),
-              LOG_U64("index", index), LOG_STR("reason", why),
-              LOG_STR("do", "check the disk; give the cluster a fresh member instead of this one "
-                            "(raftctl replace-server)"));
+              LOG_U64("index", index), LOG_STR("reason", why), LOG_STR("do", ADVICE));
     return -RD_ECORRUPT;
 }
 
@@ -245,8 +310,23 @@ static void progress_tick(struct progress *p, raft_index at)
     }
 }
 
-static int verify_all(struct store_reader *r, struct walk *w, struct progress *p,
-                      store_entry_cb *cb, void *arg)
+/* What was applied, and is in the state on disk, is needed here no more. */
+static int bad_entry(const struct store_reader *r, const struct store_trust *trust,
+                     raft_index index, const char *why)
+{
+    if (!trust->applied || index > trust->applied->index) {
+        return report_bad_entry(r, index, why);
+    }
+    log_warning("store",
+                "a log entry cannot be trusted, but the state on disk has it: the log begins after "
+                "that from now on",
+                LOG_STR("path", r->env->path), LOG_U64("index", index), LOG_STR("reason", why),
+                LOG_U64("first", trust->applied->index + 1), LOG_STR("do", "check the disk"));
+    return 1;
+}
+
+static int verify_all(struct store_reader *r, const struct store_trust *trust, struct walk *w,
+                      struct progress *p, store_entry_cb *cb, void *arg)
 {
     MDB_val key;
     MDB_val value;
@@ -259,7 +339,7 @@ static int verify_all(struct store_reader *r, struct walk *w, struct progress *p
         struct raft_entry entry;
         const char *why = walk_take(w, &key, &value, &entry);
         if (why) {
-            return report_bad_entry(r, w->next, why);
+            return bad_entry(r, trust, w->next, why);
         }
         int code = cb(arg, &entry);
         blob_unref(entry.data);
@@ -273,17 +353,20 @@ static int verify_all(struct store_reader *r, struct walk *w, struct progress *p
                : store_fault_report_running("the log cannot be read", r->env->path, rc);
 }
 
-int store_rlog_verify(struct store_reader *r, raft_term term_max, store_entry_cb *cb,
+int store_rlog_verify(struct store_reader *r, const struct store_trust *trust, store_entry_cb *cb,
                       store_progress_cb *progress, void *arg)
 {
-    struct walk walk = {.next = 1, .term_max = term_max};
+    struct walk walk = {.next = trust->base->index + 1,
+                        .term = trust->base->term,
+                        .chain = trust->base->chain,
+                        .term_max = trust->term_max};
     struct progress p = {.cb = progress, .arg = arg, .due = mono_now_ms() + PROGRESS_EVERY_MS};
     int rc = store_reader_begin(r);
 
     if (rc != 0) {
         return store_fault_report("the log cannot be read", r->env->path, rc);
     }
-    int code = verify_all(r, &walk, &p, cb, arg);
+    int code = verify_all(r, trust, &walk, &p, cb, arg);
     store_reader_end(r);
     return code;
 }

@@ -10,8 +10,13 @@
 /* rc. First and last index, 0 and 0 when the log is empty. */
 int store_rlog_bounds(MDB_txn *txn, MDB_dbi dbi, raft_index *first, raft_index *last);
 
-/* rc. Cut what the batch replaces, append its entries. Log thread. */
-int store_rlog_write(MDB_txn *txn, MDB_dbi dbi, const struct store_batch *batch);
+/* rc. Forget what the batch says, cut what it replaces, append its entries. Log thread. */
+int store_rlog_write(const struct store_env *env, MDB_txn *txn, MDB_dbi dbi,
+                     const struct store_batch *batch);
+
+/* Where the log begins; index 0: with its first entry. With a reference for the caller. 0,
+ * -RD_ECORRUPT or another code after one log line. */
+int store_rlog_base(const struct store_env *env, MDB_txn *txn, struct raft_point *out);
 
 /* One read transaction and cursor, taken up anew for each use: no allocation, and no page is pinned
  * between two uses. Loop thread. */
@@ -27,9 +32,15 @@ void store_reader_close(struct store_reader *r);
 int store_reader_begin(struct store_reader *r); /* rc: sees everything committed so far */
 void store_reader_end(struct store_reader *r);
 
-/* store_verify() and store_load() of store.h. No entry may be of a term above `term_max`, the
- * saved term. */
-int store_rlog_verify(struct store_reader *r, raft_term term_max, store_entry_cb *cb,
+struct store_trust { /* what a log is verified against */
+    const struct raft_point *base;
+    raft_term term_max; /* the saved term: no entry may be of a later one */
+    const struct raft_point
+        *applied; /* damage up to it is harmless: the state has it. NULL: none is */
+};
+
+/* store_verify() and store_load() of store.h. 1: an entry up to trust->applied is damaged. */
+int store_rlog_verify(struct store_reader *r, const struct store_trust *trust, store_entry_cb *cb,
                       store_progress_cb *progress, void *arg);
 uint32_t store_rlog_load(struct store_reader *r, raft_index first, uint32_t count_max,
                          uint64_t bytes_max, struct raft_entry *out);

@@ -34,10 +34,12 @@ static int put_row(MDB_txn *txn, MDB_dbi dbi, const struct store_row *row)
 
 static int put_mark(const struct store_env *env, MDB_txn *txn, const struct store_mark *mark)
 {
-    uint8_t record[STORE_MARK_SIZE];
+    struct buf record = BUF_INIT;
 
-    store_record_put_mark(mark, record);
-    return store_env_put(env, txn, STORE_NAME_MARK, record, sizeof record);
+    store_record_put_mark(mark, &record);
+    int rc = store_env_put(env, txn, STORE_NAME_MARK, record.data, record.size);
+    buf_done(&record);
+    return rc;
 }
 
 /* rc. All of the flush is durable, or nothing of it. */
@@ -117,11 +119,12 @@ static int refuse(const struct store_rows *r, const char *why)
     return -RD_ECORRUPT;
 }
 
-static int load_mark(const struct store_rows *r, MDB_txn *txn, struct store_mark *out)
+int store_rows_mark(const struct store_rows *r, MDB_txn *txn, struct store_mark *out)
 {
     MDB_val value;
     int rc = store_env_get(r->env, txn, STORE_NAME_MARK, &value);
 
+    *out = (struct store_mark){0};
     if (rc == MDB_NOTFOUND) {
         return 0; /* nothing was flushed yet */
     }
@@ -174,9 +177,9 @@ int store_rows_load(const struct store_rows *r, store_row_cb *cb, void *arg, str
     if (rc != 0) {
         return store_fault_report("the state cannot be read", r->env->path, rc);
     }
-    int code = load_mark(r, txn, out);
+    int code = store_rows_mark(r, txn, out);
     if (code == 0) {
-        code = out->index ? load_rows(r, txn, cb, arg) : check_empty(r, txn);
+        code = out->at.index ? load_rows(r, txn, cb, arg) : check_empty(r, txn);
     }
     mdb_txn_abort(txn);
     return code;

@@ -21,6 +21,10 @@ struct store_rows {
 /* 0; -RD_ECORRUPT, -RD_EDISK, -RD_EDISK_FULL after one log line; -errno. Makes the database. */
 int store_rows_init(struct store_rows *r, const struct store_env *env);
 
+/* Of the rows in this transaction; index 0: there is none. With a reference for the caller. 0, or a code
+ * after one log line. */
+int store_rows_mark(const struct store_rows *r, MDB_txn *txn, struct store_mark *out);
+
 /* store_state_load() of store.h. */
 int store_rows_load(const struct store_rows *r, store_row_cb *cb, void *arg,
                     struct store_mark *out);

@@ -7,6 +7,7 @@
 #include "store/files.h"
 #include "store/rlog.h"
 #include "store/rows.h"
+#include "store/snapshot.h"
 #include "store/stats.h"
 #include "store/writer.h"
 
@@ -14,6 +15,8 @@ struct store {
     struct store_files files;
     uint64_t stall_timeout_ms;
     struct store_hard hard; /* as of the last batch handed over */
+    struct raft_point base; /* as opened, or made good: where the log begins */
+    raft_index last;
     struct store_writer writer;
     struct store_rows rows;
     struct store_reader reader;
@@ -62,6 +65,13 @@ static void log_opened(const struct store *s, const struct store_contents *c)
     }
 }
 
+static void describe_log(const struct store *s, struct store_info *info)
+{
+    info->base = s->base;
+    info->last = s->last > s->base.index ? s->last : s->base.index;
+    info->first = s->last > s->base.index ? s->base.index + 1 : 0;
+}
+
 int store_open(const struct store_config *config, struct store **out, struct store_info *info)
 {
     struct store_contents c;
@@ -89,9 +99,10 @@ int store_open(const struct store_config *config, struct store **out, struct sto
                                 .term = c.hard.term,
                                 .vote = c.hard.vote,
                                 .loyal_ms = c.hard.loyal_ms,
-                                .first = c.first,
-                                .last = c.last,
                                 .created = c.fresh};
+    s->base = c.base;
+    s->last = c.last;
+    describe_log(s, info);
     *out = s;
     return 0;
 }
@@ -102,14 +113,37 @@ void store_close(struct store *s)
     store_worker_done(&s->writer.worker);
     store_reader_close(&s->reader);
     store_files_close(&s->files);
+    raft_point_done(&s->base);
     mem_free(s);
 }
 
 /* ---- Use ---- */
 
-int store_verify(struct store *s, store_entry_cb *cb, store_progress_cb *progress, void *arg)
+/* Nothing before the point is needed any more: whatever is wrong with it, the log begins there. */
+static int begin_after(struct store *s, const struct raft_point *at, struct store_info *info)
 {
-    return store_rlog_verify(&s->reader, s->hard.term, cb, progress, arg);
+    const struct store_batch batch = {.seq = 1, .base = at};
+    int code = store_writer_now(&s->writer, &batch);
+
+    if (code != 0) {
+        return code;
+    }
+    raft_point_done(&s->base);
+    s->base = *at;
+    (void)blob_ref(s->base.membership);
+    describe_log(s, info);
+    return 1;
+}
+
+int store_verify(struct store *s, const struct raft_point *applied, store_entry_cb *cb,
+                 store_progress_cb *progress, void *arg, struct store_info *info)
+{
+    bool needless = applied->index > s->base.index && applied->term <= s->hard.term;
+    const struct store_trust trust = {
+        .base = &s->base, .term_max = s->hard.term, .applied = needless ? applied : NULL};
+    int code = store_rlog_verify(&s->reader, &trust, cb, progress, arg);
+
+    return code == 1 ? begin_after(s, applied, info) : code;
 }
 
 int store_start(struct store *s)
@@ -181,7 +215,7 @@ int store_state_load(struct store *s, store_row_cb *cb, void *arg, struct store_
 
 void store_state_submit(struct store *s, const struct store_flush *flush)
 {
-    rd_assert(flush->mark.index != 0);
+    rd_assert(flush->mark.at.index != 0);
     store_rows_submit(&s->rows, flush);
 }
 
@@ -198,6 +232,11 @@ int store_state_event_fd(const struct store *s)
 bool store_state_completed(struct store *s, int *code)
 {
     return store_rows_take(&s->rows, code);
+}
+
+struct store_snapshot *store_snapshot_open(struct store *s, struct store_mark *mark)
+{
+    return store_snapshot_of(&s->rows, mark);
 }
 
 uint32_t store_load(void *arg, raft_index first, uint32_t count_max, uint64_t bytes_max,

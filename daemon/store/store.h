@@ -30,9 +30,11 @@ struct store_info { /* what store_open found or made */
     raft_term term;
     raft_id vote;
     uint32_t loyal_ms; /* see raft_save */
-    raft_index first;  /* of the log; 0: empty */
-    raft_index last;
-    bool created; /* an empty directory became a new store */
+    struct raft_point
+        base;         /* the log begins after it; index 0: with its first entry. The store's */
+    raft_index first; /* of the log; 0: empty */
+    raft_index last;  /* as base, when it is empty */
+    bool created;     /* an empty directory became a new store */
 };
 
 /* Open, lock and identify. An empty or missing directory becomes a new store with a fresh random
@@ -44,10 +46,13 @@ int store_open(const struct store_config *config, struct store **out, struct sto
 
 /* Before store_start(). Read and verify the whole log: contiguity, CRC, chain, terms. cb gets every
  * entry in order (borrowed). -RD_ECORRUPT after one log line naming index and reason; cb's own
- * negative code ends it too. `progress` (may be NULL) is called about once a second. */
+ * negative code ends it too. `progress` (may be NULL) is called about once a second.
+ * 1: an entry was damaged that the state on disk, which is as of `applied`, makes needless. The log
+ * begins after that now, durably, and `info` says so: begin again with what was made of it. */
 typedef int store_entry_cb(void *arg, const struct raft_entry *entry);
 typedef void store_progress_cb(void *arg, raft_index at, raft_index last);
-int store_verify(struct store *s, store_entry_cb *cb, store_progress_cb *progress, void *arg);
+int store_verify(struct store *s, const struct raft_point *applied, store_entry_cb *cb,
+                 store_progress_cb *progress, void *arg, struct store_info *info);
 
 /* Start the log thread. Completions make store_event_fd() readable. */
 int store_start(struct store *s);
@@ -60,10 +65,12 @@ struct store_batch { /* one group commit */
     uint64_t seq;    /* counts up from 1; the completion echoes it */
     bool hard_set;   /* cluster, term and vote are to be saved */
     struct uuid cluster;
-    raft_term term;    /* never below the saved term */
-    raft_id vote;      /* 0: no vote in this term */
-    uint32_t loyal_ms; /* see raft_save */
-    raft_index first;  /* index of entries[0]; an older tail is cut. 0: log untouched */
+    raft_term term;                /* never below the saved term */
+    raft_id vote;                  /* 0: no vote in this term */
+    uint32_t loyal_ms;             /* see raft_save */
+    const struct raft_point *base; /* before anything is added: forget the entries up to it, */
+    bool reset;       /* and with this all others, too. NULL: the log begins as before */
+    raft_index first; /* index of entries[0]; an older tail is cut. 0: nothing cut, nothing added */
     const struct raft_entry *entries; /* contiguous indexes */
     uint32_t entries_count;
 };
@@ -79,15 +86,15 @@ int store_completed(struct store *s, uint64_t *seq);
 
 /* ---- The state's rows, written behind ---- */
 
-struct store_mark {   /* what the rows are the state of */
-    raft_index index; /* last entry applied; 0: none was, there are no rows */
-    raft_term term;   /* of that entry */
+struct store_mark {       /* what the rows are the state of */
+    struct raft_point at; /* index 0: nothing was applied, there are no rows */
     uint64_t revision;
     uint64_t digest; /* of all rows */
+    bool installed;  /* they came as a snapshot: the log may not reach so far yet */
 };
 
-/* Between store_open() and store_start(): every row, in key order (borrowed), and the mark.
- * -RD_ECORRUPT after one log line; cb's own negative code ends it too. */
+/* Between store_open() and store_start(): every row, in key order (borrowed), and the mark, with a
+ * reference for the caller. -RD_ECORRUPT after one log line; cb's own negative code ends it too. */
 typedef int store_row_cb(void *arg, const void *key, size_t key_size, const void *value,
                          size_t value_size);
 int store_state_load(struct store *s, store_row_cb *cb, void *arg, struct store_mark *out);
@@ -115,6 +122,18 @@ int store_state_event_fd(const struct store *s);
 /* true: the flush completed since the last call. `code`: 0, or -RD_EMAP_FULL: the map is full, nothing
  * of the flush was written (one line was logged); any other failure ended the process. */
 bool store_state_completed(struct store *s, int *code);
+
+/* ---- Snapshots of the rows, loop thread ---- */
+
+struct store_snapshot;
+
+/* The rows as they are on disk now, whatever is flushed later, and their mark, with a reference for the
+ * caller. NULL, after one log line when it is not just that there are none. */
+struct store_snapshot *store_snapshot_open(struct store *s, struct store_mark *mark);
+/* The next row, in key order; borrowed until the next call. 1; 0: there are no more; -RD_ENOT_READY: it
+ * has been open for so long that the file grows because of it, close it; -RD_ECORRUPT after one line. */
+int store_snapshot_next(struct store_snapshot *snapshot, struct store_row *out);
+void store_snapshot_close(struct store_snapshot *snapshot);
 
 /* ---- Offline ---- */
 

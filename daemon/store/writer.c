@@ -27,8 +27,8 @@ static int write_batch(const struct store_env *env, MDB_dbi dbi, const struct st
     if (rc != 0) {
         return rc;
     }
-    if (batch->first != 0) {
-        rc = store_rlog_write(txn, dbi, batch);
+    if (batch->first != 0 || batch->base) {
+        rc = store_rlog_write(env, txn, dbi, batch);
     }
     if (rc == 0 && batch->hard_set) {
         rc = put_hard(env, txn, batch);
@@ -68,6 +68,11 @@ int store_writer_init(struct store_writer *w, const struct store_env *env, MDB_d
 {
     *w = (struct store_writer){.env = env, .dbi = dbi};
     return store_worker_init(&w->worker, "raftd-log", env->path, run, w);
+}
+
+int store_writer_now(struct store_writer *w, const struct store_batch *batch)
+{
+    return run(w, batch);
 }
 
 void store_writer_submit(struct store_writer *w, const struct store_batch *batch)

@@ -25,6 +25,9 @@ struct store_result {
 int store_writer_init(struct store_writer *w, const struct store_env *env,
                       MDB_dbi dbi); /* 0, -errno */
 
+/* Before its thread runs: do it here and now. 0, or the code. */
+int store_writer_now(struct store_writer *w, const struct store_batch *batch);
+
 void store_writer_submit(struct store_writer *w, const struct store_batch *batch);
 /* false: nothing has completed. Clears the eventfd, frees the slot. */
 bool store_writer_take(struct store_writer *w, struct store_result *out);

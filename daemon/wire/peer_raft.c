@@ -25,6 +25,8 @@ SAME(RAFT_MSG_READ_INDEX, RAFTD__PEER__RAFT_TYPE__READ_INDEX);
 SAME(RAFT_MSG_READ_INDEX_REPLY, RAFTD__PEER__RAFT_TYPE__READ_INDEX_REPLY);
 SAME(RAFT_MSG_TIMEOUT_NOW, RAFTD__PEER__RAFT_TYPE__TIMEOUT_NOW);
 SAME(RAFT_MSG_TIMEOUT_NOW_REPLY, RAFTD__PEER__RAFT_TYPE__TIMEOUT_NOW_REPLY);
+SAME(RAFT_MSG_SNAPSHOT, RAFTD__PEER__RAFT_TYPE__SNAPSHOT);
+SAME(RAFT_MSG_SNAPSHOT_REPLY, RAFTD__PEER__RAFT_TYPE__SNAPSHOT_REPLY);
 SAME(RAFT_ENTRY_NOOP, RAFTD__PEER__ENTRY_TYPE__NOOP);
 SAME(RAFT_ENTRY_MEMBERSHIP, RAFTD__PEER__ENTRY_TYPE__MEMBERSHIP);
 SAME(RAFT_ENTRY_COMMAND, RAFTD__PEER__ENTRY_TYPE__COMMAND);
@@ -39,6 +41,20 @@ static bool head_is_valid(const Raftd__Peer__Raft *m)
            field_is_number(m->stamp) && field_is_number(m->session) && field_is_number(m->index) &&
            field_is_number(m->log_term) && field_is_number(m->commit) && field_is_number(m->hint) &&
            m->hold_ms <= (type == RAFT_MSG_TIMEOUT_NOW ? PEER_HOLD_MS_MAX : 0);
+}
+
+/* Only a snapshot comes in pieces, and none of them is empty. */
+static bool piece_is_valid(const Raftd__Peer__Raft *m, size_t payload_size)
+{
+    switch ((int)m->type) {
+    case RAFT_MSG_SNAPSHOT:
+        return field_is_number(m->offset) && payload_size > 0 && payload_size <= PEER_PAYLOAD_MAX &&
+               m->n_entry_sizes == 0;
+    case RAFT_MSG_SNAPSHOT_REPLY:
+        return field_is_number(m->offset) && payload_size == 0;
+    default:
+        return m->offset == 0 && !m->done;
+    }
 }
 
 static bool sizes_are_valid(const Raftd__Peer__Raft *m, size_t payload_size)
@@ -75,15 +91,16 @@ static bool message_is_valid(const Raftd__Peer__Raft *m, size_t payload_size)
 {
     size_t count = m->n_entry_sizes;
 
-    if (!head_is_valid(m) || count > PEER_ENTRIES_MAX || m->index > FIELD_NUMBER_MAX - count ||
-        m->n_run_counts > count || m->n_run_terms != m->n_run_counts ||
-        m->n_run_types != m->n_run_counts) {
+    if (!head_is_valid(m) || !piece_is_valid(m, payload_size) || count > PEER_ENTRIES_MAX ||
+        m->index > FIELD_NUMBER_MAX - count || m->n_run_counts > count ||
+        m->n_run_terms != m->n_run_counts || m->n_run_types != m->n_run_counts) {
         return false;
     }
     if (count > 0 && (int)m->type != RAFT_MSG_APPEND) {
         return false;
     }
-    return sizes_are_valid(m, payload_size) && runs_are_valid(m);
+    size_t entries_size = (int)m->type == RAFT_MSG_SNAPSHOT ? 0 : payload_size;
+    return sizes_are_valid(m, entries_size) && runs_are_valid(m);
 }
 
 static uint32_t entry_size(const struct raft_entry *e)
@@ -126,7 +143,7 @@ void peer_raft_encode(const struct raft_msg *msg, struct buf *out)
 {
     Raftd__Peer__Raft m;
     void *memory = NULL;
-    size_t payload = 0;
+    size_t payload = msg->data ? msg->data->size : 0;
 
     rd_assert(msg->entries_count <= PEER_ENTRIES_MAX);
     raftd__peer__raft__init(&m);
@@ -146,6 +163,8 @@ void peer_raft_encode(const struct raft_msg *msg, struct buf *out)
     m.reject = msg->reject;
     m.transfer = msg->transfer;
     m.hold_ms = msg->hold_ms;
+    m.offset = msg->offset;
+    m.done = msg->done;
     if (msg->entries_count > 0) {
         payload = entries_describe(msg, &m, &memory);
     }
@@ -153,6 +172,9 @@ void peer_raft_encode(const struct raft_msg *msg, struct buf *out)
     Raftd__Peer__Envelope e = peer_envelope(RAFTD__PEER__ENVELOPE__BODY_RAFT);
     e.raft = &m;
     size_t at = field_pack(&e.base, payload, out);
+    if (msg->data) {
+        buf_put(out, msg->data->data, msg->data->size);
+    }
     for (uint32_t i = 0; i < msg->entries_count; i++) {
         if (msg->entries[i].data) {
             buf_put(out, msg->entries[i].data->data, msg->entries[i].data->size);
@@ -206,6 +228,11 @@ int peer_raft_decode(const Raftd__Peer__Raft *m, const struct frame *frame, stru
         .reject = m->reject != 0,
         .transfer = m->transfer != 0,
         .hold_ms = m->hold_ms,
+        .offset = m->offset,
+        .done = m->done != 0,
+        .data = (int)m->type == RAFT_MSG_SNAPSHOT
+                    ? field_copy_blob(frame->payload, frame->payload_size)
+                    : NULL,
         .entries = m->n_entry_sizes > 0 ? entries_build(m, frame) : NULL,
         .entries_count = (uint32_t)m->n_entry_sizes,
     };

@@ -157,6 +157,9 @@ void golden_start(struct golden *g, raft_id id)
     if (!vdisk_is_pristine(&c->disk)) {
         raft_restore_hard(c->raft, &c->disk.cluster, c->disk.term, c->disk.vote, c->disk.loyal_ms);
     }
+    if (c->disk.base.index > 0) {
+        rd_assert(raft_restore_base(c->raft, &c->disk.base) == 0);
+    }
     for (uint32_t i = 0; i < c->disk.count; i++) {
         rd_assert(raft_restore_entry(c->raft, &c->disk.entries[i]) == 0);
     }

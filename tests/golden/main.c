@@ -488,8 +488,9 @@ static void run_inject(struct golden *g, const struct words *w)
         .hold_ms = (uint32_t)number_of(w, "hold", 0),
     };
 
-    if (m.index > 0 && m.index <= g->cores[m.to].disk.count) {
-        m.chain = g->cores[m.to].disk.entries[m.index - 1].chain;
+    const struct raft_entry *at = vdisk_entry(&g->cores[m.to].disk, m.index);
+    if (at) {
+        m.chain = at->chain;
     }
     m.chain = number_of(w, "chain", m.chain);
     if (entry) { /* one command of the message's term */

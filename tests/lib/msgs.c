@@ -14,6 +14,8 @@ static const char *const type_names[RAFT_MSG_TYPE_COUNT] = {
     [RAFT_MSG_READ_INDEX_REPLY] = "read-index-reply",
     [RAFT_MSG_TIMEOUT_NOW] = "timeout-now",
     [RAFT_MSG_TIMEOUT_NOW_REPLY] = "timeout-now-reply",
+    [RAFT_MSG_SNAPSHOT] = "snapshot",
+    [RAFT_MSG_SNAPSHOT_REPLY] = "snapshot-reply",
 };
 
 const char *msgs_type_name(enum raft_msg_type type)
@@ -122,6 +124,16 @@ void msgs_text(const struct raft_msg *m, struct buf *out)
         buf_printf(out, " %s last=%" PRIu64 "/%" PRIu64,
                    m->reject ? decline_name(m->hint) : "accepted", m->index, m->log_term);
         break;
+    case RAFT_MSG_SNAPSHOT:
+        buf_printf(out, " of=%" PRIu64 "/%" PRIu64 " offset=%" PRIu64 "+%" PRIu32 "%s", m->index,
+                   m->log_term, m->offset, m->data ? m->data->size : 0, m->done ? " last" : "");
+        break;
+    case RAFT_MSG_SNAPSHOT_REPLY:
+        buf_printf(out, " of=%" PRIu64 " has=%" PRIu64 "%s", m->index, m->offset,
+                   m->reject ? " rejected"
+                   : m->done ? " installed"
+                             : "");
+        break;
     case RAFT_MSG_TYPE_COUNT:
     default:
         break;
@@ -131,6 +143,7 @@ void msgs_text(const struct raft_msg *m, struct buf *out)
 void msgs_copy_raft(const struct raft_msg *from, struct raft_msg *to)
 {
     *to = *from;
+    (void)blob_ref(to->data);
     if (from->entries_count == 0) {
         to->entries = NULL;
         return;

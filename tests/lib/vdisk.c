@@ -15,6 +15,7 @@ void vdisk_done(struct vdisk *d)
 {
     cut(d, 0);
     mem_free(d->entries);
+    raft_point_done(&d->base);
     memset(d, 0, sizeof *d);
 }
 
@@ -23,6 +24,7 @@ void vdisk_copy(const struct vdisk *from, struct vdisk *to)
     *to = *from;
     to->entries = from->count ? mem_dup(from->entries, from->count * sizeof *from->entries) : NULL;
     to->capacity = from->count;
+    (void)blob_ref(to->base.membership);
     for (uint32_t i = 0; i < to->count; i++) {
         (void)blob_ref(to->entries[i].data);
     }
@@ -30,7 +32,32 @@ void vdisk_copy(const struct vdisk *from, struct vdisk *to)
 
 bool vdisk_is_pristine(const struct vdisk *d)
 {
-    return d->count == 0 && d->term == 0 && !uuid_is_set(&d->cluster);
+    return vdisk_last(d) == 0 && d->term == 0 && !uuid_is_set(&d->cluster);
+}
+
+raft_index vdisk_last(const struct vdisk *d)
+{
+    return d->base.index + d->count;
+}
+
+static void forget(struct vdisk *d, const struct raft_save *save)
+{
+    uint32_t gone = (uint32_t)(save->base.index - d->base.index);
+
+    rd_assert(save->base.index > d->base.index || save->reset);
+    if (save->reset || gone > d->count) {
+        gone = d->count;
+    }
+    for (uint32_t i = 0; i < gone; i++) {
+        blob_unref(d->entries[i].data);
+    }
+    d->count -= gone;
+    if (d->count > 0) {
+        memmove(d->entries, d->entries + gone, d->count * sizeof *d->entries);
+    }
+    raft_point_done(&d->base);
+    d->base = save->base;
+    (void)blob_ref(d->base.membership);
 }
 
 void vdisk_write(struct vdisk *d, const struct raft_save *save)
@@ -41,17 +68,20 @@ void vdisk_write(struct vdisk *d, const struct raft_save *save)
         d->vote = save->vote;
         d->loyal_ms = save->loyal_ms;
     }
+    if (save->base_set) {
+        forget(d, save);
+    }
     if (save->first == 0) {
         return;
     }
-    rd_assert(save->first <= (raft_index)d->count + 1);
-    cut(d, (uint32_t)(save->first - 1));
+    rd_assert(save->first > d->base.index && save->first <= vdisk_last(d) + 1);
+    cut(d, (uint32_t)(save->first - d->base.index - 1));
     if (d->count + save->entries_count > d->capacity) {
         d->capacity = (d->count + save->entries_count) * 2;
         d->entries = mem_realloc(d->entries, d->capacity * sizeof *d->entries);
     }
     for (uint32_t i = 0; i < save->entries_count; i++) {
-        rd_assert(save->entries[i].index == (raft_index)d->count + 1);
+        rd_assert(save->entries[i].index == vdisk_last(d) + 1);
         d->entries[d->count] = save->entries[i];
         (void)blob_ref(save->entries[i].data);
         d->count++;
@@ -60,7 +90,8 @@ void vdisk_write(struct vdisk *d, const struct raft_save *save)
 
 const struct raft_entry *vdisk_entry(const struct vdisk *d, raft_index index)
 {
-    return index > 0 && index <= d->count ? &d->entries[index - 1] : NULL;
+    return index > d->base.index && index <= vdisk_last(d) ? &d->entries[index - d->base.index - 1]
+                                                           : NULL;
 }
 
 uint32_t vdisk_load(void *arg, raft_index first, uint32_t count_max, uint64_t bytes_max,
@@ -70,9 +101,9 @@ uint32_t vdisk_load(void *arg, raft_index first, uint32_t count_max, uint64_t by
     uint64_t bytes = 0;
     uint32_t n = 0;
 
-    rd_assert(first > 0 && first <= d->count && count_max > 0);
-    while (n < count_max && first + n <= d->count) {
-        const struct raft_entry *e = &d->entries[first + n - 1];
+    rd_assert(first > d->base.index && first <= vdisk_last(d) && count_max > 0);
+    while (n < count_max && first + n <= vdisk_last(d)) {
+        const struct raft_entry *e = &d->entries[first + n - d->base.index - 1];
 
         bytes += e->data ? e->data->size : 0;
         if (n > 0 && bytes > bytes_max) {

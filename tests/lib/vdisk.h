@@ -11,7 +11,8 @@ struct vdisk {
     raft_term term;
     raft_id vote;
     uint32_t loyal_ms;
-    struct raft_entry *entries; /* entries[i] has index i + 1 */
+    struct raft_point base;     /* the log begins after it; with a reference */
+    struct raft_entry *entries; /* entries[i] has index base + i + 1 */
     uint32_t count;
     uint32_t capacity;
 };
@@ -24,7 +25,10 @@ void vdisk_copy(const struct vdisk *from, struct vdisk *to);
 /* Has anything ever been written? */
 bool vdisk_is_pristine(const struct vdisk *d);
 
-/* Write one save: hard state if it has one, cut at save->first, append its entries. */
+raft_index vdisk_last(const struct vdisk *d); /* of the log */
+
+/* Write one save: hard state if it has one, forget up to its base, cut at save->first, append its
+ * entries. */
 void vdisk_write(struct vdisk *d, const struct raft_save *save);
 
 /* The entry at an index, or NULL. Borrowed until the next write. */

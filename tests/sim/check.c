@@ -53,12 +53,12 @@ void check_started(struct sim *s, struct sim_host *h)
     view_get(h, &h->view);
     if (h->view.term < h->store->disk.term ||
         (h->view.term == h->store->disk.term && h->view.vote != h->store->disk.vote) ||
-        h->view.last != h->store->disk.count) {
+        h->view.last != states_durable(h->store)) {
         sim_violation(s, h,
                       "invariant 4: restarted with term %llu vote %u last %llu, its disk has %llu "
-                      "%u %u",
+                      "%u %llu",
                       (ull)h->view.term, h->view.vote, (ull)h->view.last, (ull)h->store->disk.term,
-                      h->store->disk.vote, h->store->disk.count);
+                      h->store->disk.vote, (ull)states_durable(h->store));
     }
 }
 
@@ -167,6 +167,9 @@ static void check_commit(struct sim *s, struct sim_host *h, const struct raft_vi
         check_new_commits(s, h, v, before);
     }
     for (raft_index i = h->view.commit + 1; i <= v->commit; i++) {
+        if (i < v->base) {
+            continue; /* it came with a snapshot */
+        }
         if (raft_term_at(r, i) != s->commits[i - 1].term) {
             sim_violation(s, h, "invariant 10: commits index %llu with term %llu, not %llu", (ull)i,
                           (ull)raft_term_at(r, i), (ull)s->commits[i - 1].term);
@@ -362,6 +365,13 @@ void check_send(struct sim *s, struct sim_host *h, const struct node_send *send)
                           (ull)m->index, (ull)h->told_last);
         }
         break;
+    case RAFT_MSG_SNAPSHOT_REPLY:
+        if (m->done && m->term == h->told_term && m->index > h->told_last) {
+            sim_violation(s, h, "invariant 3: has a snapshot as of %llu, durable is %llu",
+                          (ull)m->index, (ull)h->told_last);
+        }
+        break;
+    case RAFT_MSG_SNAPSHOT:
     case RAFT_MSG_PRE_VOTE:
     case RAFT_MSG_PRE_VOTE_REPLY:
     case RAFT_MSG_READ_INDEX:
@@ -396,6 +406,33 @@ void check_save_taken(struct sim *s, struct sim_host *h, const struct raft_save 
     }
 }
 
+/* What is forgotten was committed, and the state on disk has it (trap 45). */
+static void check_base(struct sim *s, struct sim_host *h, const struct raft_save *save)
+{
+    const struct vdisk *d = &h->store->disk;
+    const struct raft_point *base = &save->base;
+    raft_index kept = base->index + 1;
+
+    if (base->index > s->commits_count || base->term != s->commits[base->index - 1].term ||
+        base->chain != s->commits[base->index - 1].chain) {
+        sim_violation(s, h,
+                      "invariant 10: the log begins after %llu of term %llu, not committed so",
+                      (ull)base->index, (ull)base->term);
+    }
+    if (h->store->rows.mark.at.index < base->index) {
+        sim_violation(s, h, "invariant 11: forgets entries up to %llu, its state is as of %llu",
+                      (ull)base->index, (ull)h->store->rows.mark.at.index);
+    }
+    for (raft_index i = kept; save->reset && i <= vdisk_last(d) && i <= s->commits_count; i++) {
+        const struct raft_entry *e = vdisk_entry(d, i);
+
+        if (e && e->chain == s->commits[i - 1].chain) {
+            sim_violation(s, h, "trap 39: a snapshot as of %llu drops the committed entry %llu",
+                          (ull)base->index, (ull)i);
+        }
+    }
+}
+
 void check_before_write(struct sim *s, struct sim_host *h, const struct raft_save *save)
 {
     const struct vdisk *d = &h->store->disk;
@@ -405,16 +442,23 @@ void check_before_write(struct sim *s, struct sim_host *h, const struct raft_sav
         sim_violation(s, h, "invariant 4: term %llu vote %u is written over term %llu vote %u",
                       (ull)save->term, save->vote, (ull)d->term, d->vote);
     }
+    raft_index last = vdisk_last(d);
+    if (save->base_set) {
+        check_base(s, h, save);
+        last = save->reset || save->base.index > last ? save->base.index : last;
+    }
     if (save->first == 0) {
         return;
     }
-    if (save->first > (raft_index)d->count + 1) {
-        sim_violation(s, h, "a save from %llu leaves a gap after %u", (ull)save->first, d->count);
+    if (save->first > last + 1) {
+        sim_violation(s, h, "a save from %llu leaves a gap after %llu", (ull)save->first,
+                      (ull)last);
     }
-    for (raft_index i = save->first; i <= d->count && i <= s->commits_count; i++) {
+    for (raft_index i = save->first; i <= vdisk_last(d) && i <= s->commits_count; i++) {
+        const struct raft_entry *old = vdisk_entry(d, i);
         raft_index at = i - save->first;
 
-        if (d->entries[i - 1].term == s->commits[i - 1].term &&
+        if (old && old->term == s->commits[i - 1].term &&
             (at >= save->entries_count || save->entries[at].term != s->commits[i - 1].term)) {
             sim_violation(s, h, "invariant 10: the committed entry %llu of term %llu is cut",
                           (ull)i, (ull)s->commits[i - 1].term);

@@ -85,7 +85,8 @@ void disk_use(struct sim *s, struct sim_host *h, struct sim_store *store)
         h->bootstraps = false;
     }
     h->recovered = false;
-    sim_trace(s, h, "has store %u, %u entries", store->id.bytes[1], store->disk.count);
+    sim_trace(s, h, "has store %u, entries up to %llu", store->id.bytes[1],
+              (unsigned long long)vdisk_last(&store->disk));
 }
 
 void disk_wipe(struct sim *s, struct sim_host *h, bool keep)

@@ -54,6 +54,10 @@ static void configure(struct sim *s, struct sim_host *h, struct node_config *con
     *config = s->config;
     config->raft.id = h->id;
     config->keeps_rows = s->knobs.flush_chance > 0;
+    config->log_keep_entries = s->knobs.keep_entries;
+    config->log_keep_bytes = s->knobs.keep_bytes;
+    config->log_hold_bytes = s->knobs.hold_bytes;
+    config->piece_bytes_max = s->knobs.piece_bytes;
     config->raft.store = h->store->id;
     config->raft.seed = prng_next(&s->prng);
     config->incarnation = h->store->incarnation;
@@ -74,12 +78,15 @@ static void restore(struct sim *s, struct sim_host *h)
     states_restore(h);
     node_restore_hard(h->node, &h->store->disk.cluster, h->store->disk.term, h->store->disk.vote,
                       h->store->disk.loyal_ms);
+    if (h->store->disk.base.index > 0 && node_restore_base(h->node, &h->store->disk.base)) {
+        sim_violation(s, h, "restart: the beginning of its own log is refused");
+    }
     for (uint32_t i = 0; i < h->store->disk.count; i++) {
         int code = node_restore_entry(h->node, &h->store->disk.entries[i]);
 
         if (code) {
-            sim_violation(s, h, "restart: entry %u of its own disk is refused: %s", i + 1,
-                          err_name(code));
+            sim_violation(s, h, "restart: entry %llu of its own disk is refused: %s",
+                          (unsigned long long)h->store->disk.entries[i].index, err_name(code));
         }
     }
     states_restored(s, h);
@@ -97,13 +104,14 @@ void host_start(struct sim *s, struct sim_host *h)
         fresh.bytes[i] = (uint8_t)prng_next(&s->prng);
     }
     h->node = node_new(&config, vdisk_load, &h->store->disk);
+    states_source(h);
     restore(s, h);
     h->crash = SIM_CRASH_NONE;
     h->batch = NULL;
     h->stalled = false;
     h->told_term = h->store->disk.term;
     h->told_vote = h->store->disk.vote;
-    h->told_last = h->store->disk.count;
+    h->told_last = states_durable(h->store);
     h->wake_at = SIM_NEVER;
     h->paused_until = 0;
     h->taken_term = 0;
@@ -112,9 +120,11 @@ void host_start(struct sim *s, struct sim_host *h)
     h->knew_removed = false;
     memset(h->told, 0, sizeof h->told);
     node_start(h->node, host_clock(s, h), &fresh);
-    sim_trace(s, h, "starts: store %u, start %llu of it, term %llu, %u entries",
+    sim_trace(s, h, "starts: store %u, start %llu of it, term %llu, entries %llu to %llu",
               h->store->id.bytes[1], (unsigned long long)h->store->incarnation,
-              (unsigned long long)h->store->disk.term, h->store->disk.count);
+              (unsigned long long)h->store->disk.term,
+              (unsigned long long)h->store->disk.base.index + 1,
+              (unsigned long long)vdisk_last(&h->store->disk));
     check_started(s, h);
     host_begin(s, h);
     host_end(s, h);
@@ -163,9 +173,11 @@ static void submit(struct sim *s, struct sim_host *h, const struct node_batch *b
     if (h->batch) {
         sim_violation(s, h, "a second batch while one is in flight");
     }
-    sim_trace(s, h, "saves: batch %llu, term %llu, vote %u, %u entries from %llu",
+    sim_trace(s, h, "saves: batch %llu, term %llu, vote %u, %u entries from %llu, log %s %llu",
               (unsigned long long)batch->seq, (unsigned long long)batch->save.term,
-              batch->save.vote, batch->save.entries_count, (unsigned long long)batch->save.first);
+              batch->save.vote, batch->save.entries_count, (unsigned long long)batch->save.first,
+              batch->save.reset ? "begins anew after" : "begins after",
+              (unsigned long long)batch->save.base.index);
     check_save_taken(s, h, &batch->save);
     h->batch = batch;
     h->batch_written = false;
@@ -191,6 +203,11 @@ static void persisted(struct sim *s, struct sim_host *h, uint64_t seq)
     if (save->hard_set) {
         h->told_term = save->term;
         h->told_vote = save->vote;
+    }
+    if (save->base_set) {
+        s->stats.trims++;
+        h->told_last =
+            save->reset || save->base.index > h->told_last ? save->base.index : h->told_last;
     }
     if (save->first) {
         h->told_last = save->first + save->entries_count - 1;

@@ -87,16 +87,24 @@ static const struct raft_entry *entry_of(const struct sim_host *h, const struct 
                                 : vdisk_entry(&h->store->disk, index);
 }
 
-static const struct raft_entry *membership_before(const struct sim_host *h,
-                                                  const struct raft_save *save, raft_index index)
+static bool membership_before(const struct sim *s, const struct sim_host *h,
+                              const struct raft_save *save, raft_index index,
+                              struct raft_entry *out)
 {
-    while (--index > 0) {
+    const struct raft_point *base = save->base_set ? &save->base : &h->store->disk.base;
+
+    while (--index > base->index) {
         const struct raft_entry *e = entry_of(h, save, index);
         if (e->type == RAFT_ENTRY_MEMBERSHIP) {
-            return e;
+            *out = *e;
+            return true;
         }
     }
-    return NULL;
+    *out = (struct raft_entry){.index = base->membership_index, .data = base->membership};
+    if (base->membership) {
+        out->term = s->commits[out->index - 1].term;
+    }
+    return base->membership;
 }
 
 static void decode(struct sim *s, const struct sim_host *h, const struct raft_entry *e,
@@ -171,16 +179,17 @@ void members_proposed(struct sim *s, struct sim_host *h, const struct raft_entry
                       const struct raft_save *save)
 {
     static struct raft_membership raw;
-    const struct raft_entry *before = membership_before(h, save, e->index);
+    struct raft_entry before;
+    bool has_before = membership_before(s, h, save, e->index, &before);
     struct sim_members old;
     struct sim_members *m = list_add(&s->proposed, &s->proposed_count, &s->proposed_capacity);
 
-    if (before) {
-        decode(s, h, before, &raw, &old);
+    if (has_before) {
+        decode(s, h, &before, &raw, &old);
     }
     decode(s, h, e, &raw, m);
     check_tombstones(s, h, &raw);
-    if (before) {
+    if (has_before) {
         check_neighbours(s, h, &old, m);
     }
 }

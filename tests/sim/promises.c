@@ -41,8 +41,8 @@ void promises_copy(struct sim *s, struct sim_host *h)
     vdisk_copy(&h->store->disk, &h->copy.disk);
     states_copy(&h->store->rows, &h->copy.rows);
     h->copy_of = h->store;
-    sim_trace(s, h, "a copy is made of its disk: term %llu, %u entries", (ull)h->copy.disk.term,
-              h->copy.disk.count);
+    sim_trace(s, h, "a copy is made of its disk: term %llu, last %llu", (ull)h->copy.disk.term,
+              (ull)vdisk_last(&h->copy.disk));
 }
 
 /* ---- Promises ---- */
@@ -54,6 +54,12 @@ static bool says_its_term(const struct raft_msg *m)
     return !asks;
 }
 
+static bool acknowledges(const struct raft_msg *m)
+{
+    return !m->reject &&
+           (m->type == RAFT_MSG_APPEND_REPLY || (m->type == RAFT_MSG_SNAPSHOT_REPLY && m->done));
+}
+
 static void note(struct sim_promise *p, const struct sim_event *e)
 {
     const struct raft_msg *m = &e->msg->raft;
@@ -61,7 +67,7 @@ static void note(struct sim_promise *p, const struct sim_event *e)
 
     if (m->type == RAFT_MSG_APPEND) {
         index = e->durable;
-    } else if (m->type == RAFT_MSG_APPEND_REPLY && !m->reject) {
+    } else if (acknowledges(m)) {
         index = m->index;
     }
     if (m->term < p->term) {
@@ -106,7 +112,7 @@ static bool holds_less(const struct sim_host *h, const struct sim_promise *p, ra
     if (p->store != h->copy_of || d->term != p->term) {
         return p->store == h->copy_of && d->term < p->term;
     }
-    return d->count < p->index || (p->voted && d->vote != by);
+    return states_durable(&h->copy) < p->index || (p->voted && d->vote != by);
 }
 
 /* Can `by` say so, now? Both know each other as members, and nothing lies between them. */
@@ -140,9 +146,9 @@ static void meet(struct sim *s, const struct sim_host *h, const struct sim_host 
     if (host_is_up(h)) {
         sim_violation(
             s, h,
-            "M9: goes on with term %llu vote %u and %u entries; node %u was promised term "
+            "M9: goes on with term %llu vote %u and %llu entries; node %u was promised term "
             "%llu%s and %llu entries",
-            (ull)h->copy.disk.term, h->copy.disk.vote, h->copy.disk.count, by->id,
+            (ull)h->copy.disk.term, h->copy.disk.vote, (ull)states_durable(h->store), by->id,
             (ull)by->told[h->id - 1].term, by->told[h->id - 1].voted ? ", its vote" : "",
             (ull)by->told[h->id - 1].index);
     }

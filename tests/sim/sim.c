@@ -138,6 +138,10 @@ static void setup_knobs(struct sim *s)
     k->think_max = sim_timeouts(s, 0.1 + (double)sim_range(s, 0, 20) / 10.0);
     k->churn = sim_chance(s, 600000);
     k->flush_chance = sim_chance(s, 800000) ? (uint32_t)sim_range(s, 5000, 300000) : 0;
+    k->keep_entries = sim_chance(s, 700000) ? sim_range(s, 1, 40) : 1000;
+    k->keep_bytes = sim_chance(s, 500000) ? sim_range(s, 100, 4000) : 1 << 20;
+    k->hold_bytes = sim_chance(s, 500000) ? k->keep_bytes * 2 : 1 << 20;
+    k->piece_bytes = sim_chance(s, 700000) ? (uint32_t)sim_range(s, 300, 3000) : 256 * 1024;
     k->operator_every = sim_timeouts(s, 1.0 + (double)sim_range(s, 0, 30) / 10.0);
     k->sidecar_every = sim_timeouts(s, 0.05 + (double)sim_range(s, 0, 10) / 20.0);
     setup_limits(s);
@@ -192,6 +196,7 @@ static void setup_hosts(struct sim *s)
 
         bool founds = s->knobs.founders & (1U << i);
 
+        h->sim = s;
         h->id = i + 1;
         h->store = disk_new(h);
         h->rate = clock_rate(s);
@@ -424,6 +429,8 @@ static void add_stats(struct sim_stats *to, const struct sim_stats *from)
     to->claims += from->claims;
     to->wipes += from->wipes;
     to->restored += from->restored;
+    to->trims += from->trims;
+    to->snapshots += from->snapshots;
 }
 
 void sim_run(uint64_t seed, bool verbose, struct sim_stats *total)

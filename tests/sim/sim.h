@@ -127,6 +127,7 @@ struct sim_members {
 };
 
 struct sim_host {
+    struct sim *sim;
     raft_id id;        /* index + 1 */
     uint64_t life;     /* counts starts, from 1 */
     uint64_t process;  /* as its hello says */
@@ -284,6 +285,9 @@ struct sim_knobs {
     uint32_t loss, dup, hold; /* per million, while not calm */
     sim_us delay_min, delay_max;
     sim_us disk_min, disk_max;
+    uint64_t keep_entries, keep_bytes; /* of the log behind the applied index */
+    uint64_t hold_bytes;               /* for who lags */
+    uint32_t piece_bytes;              /* of a snapshot */
     uint32_t
         flush_chance;   /* ppm: of the state, at the end of a turn in which it could be; 0: never */
     sim_us stall_after; /* a save that takes longer is reported as a stalled disk */
@@ -296,7 +300,7 @@ struct sim_knobs {
 
 struct sim_stats {
     uint64_t events, turns, messages, crashes, elections, entries, ops_done, reads_done;
-    uint64_t changes, handovers, claims, wipes, refusals, restored;
+    uint64_t changes, handovers, claims, wipes, refusals, restored, trims, snapshots;
 };
 
 struct sim {
@@ -482,6 +486,9 @@ void states_flushed(struct sim *s, struct sim_host *h);
 void states_crash(struct sim *s, struct sim_host *h);
 void states_restore(struct sim_host *h);                 /* before the entries */
 void states_restored(struct sim *s, struct sim_host *h); /* after them */
+void states_source(struct sim_host *h);                  /* of snapshots */
+/* The last index that is durable: in the log, or in a state that came as a snapshot. */
+raft_index states_durable(const struct sim_store *store);
 
 /* ---- claims.c: leases, and what sidecars were told ---- */
 

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/err.h"
+#include "state/stream.h"
 
 struct sim_row {
     struct blob *key, *value;
@@ -26,6 +28,7 @@ static void rows_clear(struct sim_rows *rows)
 void states_done(struct sim_rows *rows)
 {
     rows_clear(rows);
+    raft_point_done(&rows->mark.at);
     mem_free(rows->items);
 }
 
@@ -34,6 +37,7 @@ void states_copy(const struct sim_rows *from, struct sim_rows *to)
     *to = *from;
     to->items = from->count ? mem_dup(from->items, from->count * sizeof *from->items) : NULL;
     to->capacity = from->count;
+    (void)blob_ref(to->mark.at.membership);
     for (uint32_t i = 0; i < to->count; i++) {
         (void)blob_ref(to->items[i].key);
         (void)blob_ref(to->items[i].value);
@@ -81,20 +85,35 @@ static void write_flush(struct sim_rows *rows, const struct node_flush *flush)
     for (uint32_t i = 0; i < flush->rows.count; i++) {
         write_row(rows, &flush->rows, i);
     }
+    raft_point_done(&rows->mark.at);
     rows->mark = flush->mark;
+    (void)blob_ref(rows->mark.at.membership);
 }
 
 void states_turn(struct sim *s, struct sim_host *h)
 {
-    if (h->flush || !node_flush_wanted(h->node) || !sim_chance(s, s->knobs.flush_chance)) {
+    bool wanted = !h->flush && node_flush_wanted(h->node);
+
+    if (!wanted || (!node_flush_is_urgent(h->node) && !sim_chance(s, s->knobs.flush_chance))) {
         return;
     }
     h->flush = node_flush_take(h->node);
-    sim_trace(s, h, "flushes its state as of %llu", (unsigned long long)h->flush->mark.index);
+    sim_trace(s, h, "flushes its state as of %llu%s", (unsigned long long)h->flush->mark.at.index,
+              h->flush->mark.installed ? ", a snapshot" : "");
     struct sim_event *e =
         sim_push(s, SIM_EV_FLUSHED, s->now + sim_range(s, s->knobs.disk_min, 4 * s->knobs.disk_max),
                  (uint8_t)(h->id - 1));
     e->life = h->life;
+}
+
+static void note_installed(struct sim *s, struct sim_host *h)
+{
+    const struct node_mark *mark = &h->flush->mark;
+
+    if (mark->installed) {
+        s->stats.snapshots++;
+        h->told_last = mark->at.index > h->told_last ? mark->at.index : h->told_last;
+    }
 }
 
 void states_flushed(struct sim *s, struct sim_host *h)
@@ -102,9 +121,10 @@ void states_flushed(struct sim *s, struct sim_host *h)
     bool fits = !sim_chance(s, 50000);
 
     sim_trace(s, h, "its state %s on disk as of %llu", fits ? "is" : "does not fit",
-              (unsigned long long)h->flush->mark.index);
+              (unsigned long long)h->flush->mark.at.index);
     if (fits) {
         write_flush(&h->store->rows, h->flush);
+        note_installed(s, h);
     }
     h->flush = NULL;
     (fits ? node_flushed : node_flush_failed)(h->node);
@@ -133,8 +153,84 @@ void states_restored(struct sim *s, struct sim_host *h)
 {
     const struct node_mark *mark = &h->store->rows.mark;
 
-    if (mark->index && node_restore_applied(h->node, mark)) {
+    if (mark->at.index && node_restore_applied(h->node, mark)) {
         sim_violation(s, h, "restart: its state as of %llu does not fit its log, or its digest",
-                      (unsigned long long)mark->index);
+                      (unsigned long long)mark->at.index);
     }
+}
+
+raft_index states_durable(const struct sim_store *store)
+{
+    const struct vdisk *d = &store->disk;
+    const struct node_mark *mark = &store->rows.mark;
+    const struct raft_entry *e = vdisk_entry(d, mark->at.index);
+    bool holds = e ? e->term == mark->at.term : d->base.index == mark->at.index;
+
+    return mark->installed && !holds && mark->at.index > d->base.index ? mark->at.index
+                                                                       : vdisk_last(d);
+}
+
+/* ---- Snapshots of them ---- */
+
+struct copy { /* as they were when it was opened */
+    struct sim_row *items;
+    uint32_t count, next;
+};
+
+static void *source_open(void *arg, raft_id to, struct node_mark *mark)
+{
+    const struct sim_host *h = arg;
+    const struct sim_rows *rows = &h->store->rows;
+
+    (void)to;
+    if (rows->mark.at.index == 0 || sim_chance(h->sim, 50000)) {
+        return NULL;
+    }
+    struct copy *c = mem_zalloc(sizeof *c);
+    c->count = rows->count;
+    c->items = mem_alloc((rows->count + 1) * sizeof *c->items);
+    for (uint32_t i = 0; i < rows->count; i++) {
+        c->items[i] =
+            (struct sim_row){blob_ref(rows->items[i].key), blob_ref(rows->items[i].value)};
+    }
+    *mark = rows->mark;
+    mark->installed = false;
+    (void)blob_ref(mark->at.membership);
+    return c;
+}
+
+static int source_read(void *arg, void *snapshot, size_t bytes_max, struct buf *out)
+{
+    const struct sim_host *h = arg;
+    struct copy *c = snapshot;
+    size_t until = out->size + bytes_max;
+
+    if (sim_chance(h->sim, 2000)) {
+        return -RD_ENOT_READY; /* it was open for too long */
+    }
+    while (c->next < c->count && out->size < until) {
+        const struct sim_row *row = &c->items[c->next++];
+        stream_put_row(out, row->key->data, row->key->size, row->value ? row->value->data : NULL,
+                       row->value ? row->value->size : 0);
+    }
+    return c->next < c->count;
+}
+
+static void source_close(void *arg, void *snapshot)
+{
+    struct copy *c = snapshot;
+
+    (void)arg;
+    for (uint32_t i = 0; i < c->count; i++) {
+        row_done(&c->items[i]);
+    }
+    mem_free(c->items);
+    mem_free(c);
+}
+
+void states_source(struct sim_host *h)
+{
+    const struct node_source source = {h, source_open, source_read, source_close};
+
+    node_set_source(h->node, &source);
 }

@@ -57,8 +57,8 @@ static void who_starts_with_a_flush_has_nothing_to_replay(void **state)
     assert_int_equal(restore(&g, n, f, g.disks[1].entries_count), 0);
     node_start(n, g.now, &fresh);
     raft_view_get(node_raft(n), &view);
-    assert_int_equal(view.commit, f->mark.index);
-    assert_int_equal(state_index(node_state(n)), f->mark.index);
+    assert_int_equal(view.commit, f->mark.at.index);
+    assert_int_equal(state_index(node_state(n)), f->mark.at.index);
     assert_true(state_digest(node_state(n)) == state_digest(node_state(g.nodes[1])));
     assert_false(node_flush_wanted(n)); /* it is on disk already */
     assert_int_equal(raft_membership_committed(node_raft(n))->members_count, 1);
@@ -75,11 +75,12 @@ static void a_flush_that_is_not_of_this_log_is_refused(void **state)
     write_some(&g, 0, 10);
     struct node_flush f = *node_flush_take(g.nodes[1]);
     struct node *n = born();
-    assert_int_equal(restore(&g, n, &f, f.mark.index - 1), -RD_ECORRUPT); /* the log is shorter */
+    assert_int_equal(restore(&g, n, &f, f.mark.at.index - 1),
+                     -RD_ECORRUPT); /* the log is shorter */
     node_free(n);
     n = born();
     f.mark.digest++;
-    assert_int_equal(restore(&g, n, &f, f.mark.index), -RD_ECORRUPT);
+    assert_int_equal(restore(&g, n, &f, f.mark.at.index), -RD_ECORRUPT);
     node_restore_anew(n);
     assert_int_equal(state_index(node_state(n)), 0);
     node_free(n);

@@ -258,7 +258,9 @@ static int compare_entry(void *arg, const struct raft_entry *entry)
 int fixture_verify(struct store *s, const struct fixture_log *log)
 {
     struct compare c = {log, 0};
-    int code = store_verify(s, compare_entry, NULL, &c);
+    const struct raft_point nothing = {0};
+    struct store_info info;
+    int code = store_verify(s, &nothing, compare_entry, NULL, &c, &info);
 
     if (code == 0) {
         assert_int_equal(c.seen, log->count);

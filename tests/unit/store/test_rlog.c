@@ -418,6 +418,8 @@ static int stop_at_three(void *arg, const struct raft_entry *entry)
     return entry->index == 3 ? -RD_EINVALID : 0;
 }
 
+static const struct raft_point nothing; /* is applied */
+
 static void the_callback_can_end_it(void **state)
 {
     struct fixture_log log = {0};
@@ -426,7 +428,7 @@ static void the_callback_can_end_it(void **state)
 
     fill(*state, &log, 9);
     struct store *s = fixture_open(*state, &info);
-    assert_int_equal(store_verify(s, stop_at_three, NULL, &seen), -RD_EINVALID);
+    assert_int_equal(store_verify(s, &nothing, stop_at_three, NULL, &seen, &info), -RD_EINVALID);
     assert_int_equal(seen, 3);
     assert_int_equal(fixture_verify(s, &log), 0); /* and again from the start */
     store_close(s);
@@ -467,7 +469,7 @@ static void progress_is_told_once_a_second(void **state)
     fill(*state, &log, 700);
     struct store *s = fixture_open(*state, &info);
     struct watch w = {.begun = mono_now_ms()};
-    assert_int_equal(store_verify(s, slow_entry, note_progress, &w), 0);
+    assert_int_equal(store_verify(s, &nothing, slow_entry, note_progress, &w, &info), 0);
     assert_int_equal(w.calls, 1);
     assert_int_equal(w.at, 256);
     assert_int_equal(w.last, 700);

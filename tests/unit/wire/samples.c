@@ -169,6 +169,13 @@ void sample_raft(struct prng *p, enum raft_msg_type type, uint32_t entries_count
     if (type == RAFT_MSG_TIMEOUT_NOW) {
         out->hold_ms = (uint32_t)prng_range(p, 0, PEER_HOLD_MS_MAX + 1);
     }
+    if (type == RAFT_MSG_SNAPSHOT || type == RAFT_MSG_SNAPSHOT_REPLY) {
+        out->offset = sample_number(p);
+        out->done = prng_chance(p, 500000);
+    }
+    if (type == RAFT_MSG_SNAPSHOT) {
+        out->data = sample_blob(p, 1, prng_chance(p, 10000) ? 100000 : 200);
+    }
     if (prng_chance(p, 900000)) {
         out->cluster = sample_uuid(p);
     }
@@ -439,6 +446,9 @@ static void assert_raft_equal(const struct raft_msg *a, const struct raft_msg *b
     assert_int_equal(a->reject, b->reject);
     assert_int_equal(a->transfer, b->transfer);
     assert_int_equal(a->hold_ms, b->hold_ms);
+    assert_int_equal(a->offset, b->offset);
+    assert_int_equal(a->done, b->done);
+    assert_blob_equal(a->data, b->data);
     assert_int_equal(a->entries_count, b->entries_count);
     assert_int_equal(a->entries != NULL, b->entries != NULL);
     for (uint32_t i = 0; i < a->entries_count; i++) {
