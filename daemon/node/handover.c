@@ -12,6 +12,14 @@ static mono_ms patience(const struct node *n)
     return 2 * (mono_ms)n->config.raft.election_timeout_ms;
 }
 
+static void follow(struct node *n, raft_term term, raft_id target)
+{
+    if (n->handover.phase != NODE_HANDOVER_UNDER_WAY) {
+        n->handover = (struct node_handover){
+            .phase = NODE_HANDOVER_UNDER_WAY, .term = term, .target = target};
+    }
+}
+
 int handover_begin(struct node *n, raft_id target, char *why, size_t why_size)
 {
     struct raft_view view;
@@ -22,11 +30,18 @@ int handover_begin(struct node *n, raft_id target, char *why, size_t why_size)
         node_reason_text(n, &n->fx.refusal, why, why_size);
         return n->fx.request_code;
     }
-    if (n->handover.phase != NODE_HANDOVER_UNDER_WAY) {
-        n->handover = (struct node_handover){
-            .phase = NODE_HANDOVER_UNDER_WAY, .term = view.term, .target = n->fx.transfer_target};
-    }
+    follow(n, view.term, n->fx.transfer_target);
     return 0;
+}
+
+void handover_disk_stalled(struct node *n)
+{
+    struct raft_view view;
+
+    raft_view_get(n->raft, &view);
+    if (view.transfer) {
+        follow(n, view.term, view.transfer);
+    }
 }
 
 static void tell(struct node *n, int code, raft_id to, raft_term term, const char *why)

@@ -368,6 +368,7 @@ mono_ms tasks_deadline(const struct node *n);
 /* handover.c */
 /* Begin a hand-over, or join the one to this target. 0, or the refusal, in words in `why`. */
 int handover_begin(struct node *n, raft_id target, char *why, size_t why_size);
+void handover_disk_stalled(struct node *n); /* the core may have begun one */
 void handover_ended(struct node *n, int code, const struct raft_reason *why); /* says the core */
 void handover_retire_turn(struct node *n); /* before the core is flushed */
 void handover_turn(struct node *n);        /* and after */

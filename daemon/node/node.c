@@ -350,6 +350,7 @@ void node_persisted(struct node *n, uint64_t batch_seq)
 void node_disk(struct node *n, bool stalled)
 {
     node_step(n, &(struct raft_event){.type = RAFT_EV_DISK, .disk = {.stalled = stalled}});
+    handover_disk_stalled(n);
 }
 
 void node_cancel(struct node *n, uint64_t token)
