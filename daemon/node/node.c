@@ -501,6 +501,7 @@ struct node_out *node_end(struct node *n)
     changes_turn(n);
     tasks_turn(n);
     handover_retire_turn(n);
+    handover_room_turn(n);
     writes_turn(n);
     reads_ask(n);
     node_step(n, &(struct raft_event){.type = RAFT_EV_FLUSH});

@@ -134,7 +134,10 @@ static void leader_reason(const struct node *n, const struct raft_view *view, mo
 {
     if (view->transfer) {
         (void)snprintf(text, size, "%shands over to node %" PRIu32,
-                       view->disk_stalled ? "disk: a log commit is overdue, " : "", view->transfer);
+                       view->disk_stalled ? "disk: a log commit is overdue, "
+                       : n->room.low      ? "disk: low on space, "
+                                          : "",
+                       view->transfer);
     } else if (!view->leader_committed) {
         (void)snprintf(text, size, "leads, but has not committed in its term yet");
     } else if (raft_lease_remaining(n->raft, now) == 0) {

@@ -10,7 +10,8 @@
 
 enum {
     FLUSH_EVERY_MS = 1000,
-    FLUSH_AGAIN_MS = 60000,        /* after one that did not fit */
+    FLUSH_AGAIN_MS = 60000,        /* after one that did not fit into the map */
+    FLUSH_ROOM_MS = 5000,          /* or for which the file system had no room */
     FLUSH_BYTES = 8 * 1024 * 1024, /* sooner, when so much has gathered */
     FLUSH_READERS_MS = 30000,      /* later, when somebody reads the rows */
     FLUSH_LAST_MS = 5000,          /* a clean stop waits so long for a flush in hand */
@@ -163,7 +164,7 @@ void server_flush_take(struct server *s)
     s->flush_failed = code != 0;
     if (code) {
         node_flush_failed(s->node); /* what did not fit was said */
-        s->flush_at = s->now + FLUSH_AGAIN_MS;
+        s->flush_at = s->now + (code == -RD_EDISK_FULL ? FLUSH_ROOM_MS : FLUSH_AGAIN_MS);
     } else {
         node_flushed(s->node);
     }

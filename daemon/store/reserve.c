@@ -124,12 +124,17 @@ static void publish(struct store_reserve *r, uint64_t used, bool low, bool *news
     atomic_store(&r->low, low);
 }
 
+static void publish_free(struct store_reserve *r, uint64_t free_bytes)
+{
+    atomic_store(&r->free, free_bytes == UINT64_MAX ? 0 : free_bytes);
+}
+
 /* Two environments live on what is free. */
 static void look(struct store_reserve *r, uint64_t used)
 {
     uint64_t free_bytes = store_free_bytes(r->env->path);
 
-    atomic_store(&r->free, free_bytes);
+    publish_free(r, free_bytes);
     r->end = used + min_of(free_bytes / 2, r->step);
 }
 
@@ -146,7 +151,7 @@ static bool extend(struct store_reserve *r, uint64_t used, uint64_t target)
     } else if (r->end == 0) {
         r->end = min_of(allocated_before(r), target);
     }
-    atomic_store(&r->free, store_free_bytes(r->env->path));
+    publish_free(r, store_free_bytes(r->env->path));
     return r->end >= target;
 }
 
