@@ -191,7 +191,7 @@ mono_ms server_flush_due(const struct server *s)
         return UINT64_MAX;
     }
     if (node_flush_is_urgent(s->node)) {
-        return s->now;
+        return s->flush_failed ? s->flush_at : s->now;
     }
     if (waits_for_readers(s)) {
         return s->flush_at + FLUSH_READERS_MS;

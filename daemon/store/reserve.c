@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -12,8 +13,8 @@ enum {
     STEP_MAX_MIB = 64,
     STEP_PART = 16, /* of a small file system */
     PAGE = STORE_RESERVE_PAGE,
-    OVERHEAD = 128,    /* of a record: its headers, and pages that are not quite full */
-    RECORD_MAX = 1500, /* larger ones LMDB puts on pages of their own */
+    OVERHEAD = 128,    /* of a record: its headers, and its share of the branches */
+    RECORD_MAX = 1100, /* of larger ones not many share a page, and the largest have their own */
     STAT_BLOCK = 512,
 };
 
@@ -42,11 +43,16 @@ uint64_t store_reserve_target(uint64_t used, uint64_t end, uint64_t step, uint64
     return end >= enough ? 0 : target;
 }
 
-uint64_t store_reserve_record(uint64_t key_and_value)
+void store_reserve_record(uint64_t key_and_value, struct store_need *need)
 {
     uint64_t bytes = key_and_value + OVERHEAD;
 
-    return bytes > RECORD_MAX ? (bytes + PAGE - 1) / PAGE * PAGE + OVERHEAD : bytes;
+    if (bytes <= RECORD_MAX) {
+        need->pages_bytes += 2 * bytes; /* pages that were split are half full */
+    } else {
+        need->bytes += (bytes + PAGE - 1) / PAGE * PAGE;
+        need->pages_bytes += OVERHEAD; /* the reference to them */
+    }
 }
 
 /* ---- The file system ---- */
@@ -180,12 +186,58 @@ uint32_t store_reserve_keep(struct store_reserve *r, bool *news)
     return low ? STORE_RESERVE_AGAIN_MS : 0;
 }
 
-bool store_reserve_covers(struct store_reserve *r, uint64_t bytes, bool *news)
+/* What the record of a commit that freed pages says: their number, then theirs. Those of the last two
+ * commits are not used again yet. */
+static uint64_t reusable_in(const MDB_val *key, const MDB_val *freed, size_t last_commit)
+{
+    size_t commit;
+    size_t pages;
+
+    memcpy(&commit, key->mv_data, sizeof commit);
+    memcpy(&pages, freed->mv_data, sizeof pages);
+    return commit + 2 <= last_commit ? (uint64_t)pages * PAGE : 0;
+}
+
+/* Bytes in pages that the next commit may use again, not necessarily neighbours. */
+static uint64_t reusable_bytes(const struct store_reserve *r)
+{
+    enum { FREE_PAGES_DBI = 0 }; /* may be read, says LMDB */
+    MDB_envinfo info = {0};
+    MDB_cursor *cursor;
+    MDB_txn *txn;
+    MDB_val key;
+    MDB_val freed;
+    uint64_t bytes = 0;
+
+    if (mdb_env_info(r->env->mdb, &info) != 0 ||
+        mdb_txn_begin(r->env->mdb, NULL, MDB_RDONLY, &txn) != 0) {
+        return 0;
+    }
+    if (mdb_cursor_open(txn, FREE_PAGES_DBI, &cursor) == 0) {
+        while (mdb_cursor_get(cursor, &key, &freed, MDB_NEXT) == 0) {
+            bytes += reusable_in(&key, &freed, info.me_last_txnid);
+        }
+        mdb_cursor_close(cursor);
+    }
+    mdb_txn_abort(txn);
+    return bytes;
+}
+
+/* A full map is not the file system's fault. */
+static uint64_t end_needed(const struct measures *m, const struct store_need *need,
+                           uint64_t reusable)
+{
+    return min_of(m->used + need->bytes + beyond(need->pages_bytes, reusable), m->limit);
+}
+
+bool store_reserve_covers(struct store_reserve *r, const struct store_need *need, bool *news)
 {
     struct measures m = begin(r);
-    uint64_t target =
-        min_of(m.used + bytes, m.limit); /* a full map is not the file system's fault */
 
+    if (r->end >= end_needed(&m, need, 0)) {
+        return true;
+    }
+    uint64_t target = end_needed(&m, need, reusable_bytes(r));
     if (r->end >= target) {
         return true;
     }

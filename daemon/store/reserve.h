@@ -37,8 +37,12 @@ void store_reserve_init(struct store_reserve *r, const struct store_env *env);
 /* After a commit: extend it when half is used up; mostly there is nothing to do. Returns after how many
  * milliseconds it wants to be called again, 0: after the next commit. `news`: low has changed. */
 uint32_t store_reserve_keep(struct store_reserve *r, bool *news);
-/* Before a commit that takes up to so many bytes: is there room? Tries to make it. */
-bool store_reserve_covers(struct store_reserve *r, uint64_t bytes, bool *news);
+struct store_need {       /* what a commit takes at most */
+    uint64_t bytes;       /* beyond the end: large records are put where pages follow each other */
+    uint64_t pages_bytes; /* in single pages, which may be ones that are free again */
+};
+/* Before a commit: is there room? Tries to make it. */
+bool store_reserve_covers(struct store_reserve *r, const struct store_need *need, bool *news);
 void store_reserve_get(const struct store_reserve *r, struct store_reserve_state *out);
 
 /* What this process could still write there; UINT64_MAX: the file system does not say. */
@@ -52,8 +56,8 @@ uint64_t store_reserve_step(uint64_t file_system_bytes);
  * step is ahead; all of the step has to be for one that is low to be well again. `limit`: LMDB writes
  * nothing beyond. */
 uint64_t store_reserve_target(uint64_t used, uint64_t end, uint64_t step, uint64_t limit, bool low);
-/* What a record of this size takes at most: large ones have pages of their own. */
-uint64_t store_reserve_record(uint64_t key_and_value);
+/* Add what a record of this size takes: large ones have pages of their own. */
+void store_reserve_record(uint64_t key_and_value, struct store_need *need);
 
 enum {
     STORE_RESERVE_PAGE = 4096,

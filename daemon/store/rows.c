@@ -68,17 +68,22 @@ static int write_flush(const struct store_rows *r, const struct store_flush *flu
 }
 
 /* Its rows, and the pages in which they are changed: those are copied, at worst all there are. */
-static uint64_t size_of_flush(const struct store_rows *r, const struct store_flush *flush)
+static struct store_need need_of_flush(const struct store_rows *r, const struct store_flush *flush)
 {
     uint64_t pages = (uint64_t)flush->rows_count * STORE_RESERVE_PAGE;
     uint64_t bytes = store_rows_bytes(r);
+    uint64_t copied = pages < bytes ? pages : bytes;
+    /* Which pages are free is written down, eight bytes each. */
+    struct store_need need = {.bytes = STORE_RESERVE_COMMIT + copied / STORE_RESERVE_PAGE * 8,
+                              .pages_bytes = copied};
 
-    bytes = STORE_RESERVE_COMMIT + (pages < bytes ? pages : bytes);
     for (uint32_t i = 0; i < flush->rows_count; i++) {
         const struct store_row *row = &flush->rows[i];
-        bytes += row->deleted ? 0 : store_reserve_record(row->key_size + row->value_size);
+        if (!row->deleted) {
+            store_reserve_record(row->key_size + row->value_size, &need);
+        }
     }
-    return bytes;
+    return need;
 }
 
 /* As for the log: after a failed write nobody knows what the disk holds. A full map changed nothing,
@@ -86,9 +91,10 @@ static uint64_t size_of_flush(const struct store_rows *r, const struct store_flu
 static int run(void *arg, const void *job)
 {
     struct store_rows *r = arg;
+    const struct store_need need = need_of_flush(r, job);
     bool news = false;
 
-    if (!store_reserve_covers(&r->reserve, size_of_flush(r, job), &news)) {
+    if (!store_reserve_covers(&r->reserve, &need, &news)) {
         return -RD_EDISK_FULL; /* the chore, which follows, says so */
     }
     int rc = write_flush(r, job);

@@ -55,15 +55,15 @@ static int code_of_write(const struct store_env *env, int rc)
     return code;
 }
 
-static uint64_t size_of_batch(const struct store_batch *batch)
+static struct store_need need_of_batch(const struct store_batch *batch)
 {
-    uint64_t bytes = STORE_RESERVE_COMMIT;
+    struct store_need need = {.bytes = STORE_RESERVE_COMMIT};
 
     for (uint32_t i = 0; i < batch->entries_count; i++) {
         const struct raft_entry *e = &batch->entries[i];
-        bytes += store_reserve_record(STORE_ENTRY_HEADER_SIZE + (e->data ? e->data->size : 0));
+        store_reserve_record(STORE_ENTRY_HEADER_SIZE + (e->data ? e->data->size : 0), &need);
     }
-    return bytes;
+    return need;
 }
 
 /* Entries for which there is no room wait for it, for as long as it takes: to the loop the commit is
@@ -71,10 +71,10 @@ static uint64_t size_of_batch(const struct store_batch *batch)
  * were. false: told to stop. */
 static bool wait_for_room(struct store_writer *w, const struct store_batch *batch)
 {
-    uint64_t bytes = size_of_batch(batch);
+    const struct store_need need = need_of_batch(batch);
     bool news = false;
 
-    while (batch->entries_count && !store_reserve_covers(&w->reserve, bytes, &news)) {
+    while (batch->entries_count && !store_reserve_covers(&w->reserve, &need, &news)) {
         if (!store_worker_pause(&w->worker, STORE_RESERVE_AGAIN_MS, news)) {
             return false;
         }

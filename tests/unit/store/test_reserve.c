@@ -50,18 +50,27 @@ static void nothing_is_reserved_beyond_the_map(void **state)
     assert_int_equal(store_reserve_target(16 * MIB, 16 * MIB, step, 16 * MIB, true), 0);
 }
 
+static struct store_need need_of(uint64_t size)
+{
+    struct store_need need = {0};
+
+    store_reserve_record(size, &need);
+    return need;
+}
+
 static void large_records_take_whole_pages(void **state)
 {
     (void)state;
-    assert_in_range(store_reserve_record(0), 1, 256);
-    assert_in_range(store_reserve_record(1000), 1000, 1256);
-    for (uint64_t size = 1400; size < 20000; size += 7) {
-        uint64_t bytes = store_reserve_record(size);
-        assert_in_range(bytes, size + 16, size + 2 * 4096);
+    assert_in_range(need_of(0).pages_bytes, 1, 512);
+    assert_in_range(need_of(900).pages_bytes, 900, 2 * 1100);
+    assert_int_equal(need_of(900).bytes, 0);
+    for (uint64_t size = 1000; size < 20000; size += 7) {
+        assert_in_range(need_of(size).bytes, size + 16, size + 2 * 4096);
+        assert_in_range(need_of(size).pages_bytes, 1, 256);
     }
-    /* An overflow page holds its header and the record, and the leaf a reference to it. */
-    assert_true(store_reserve_record(4096 - 16) >= 4096);
-    assert_true(store_reserve_record(4096) >= 2 * 4096);
+    /* An overflow page holds its header, too. */
+    assert_true(need_of(4096 - 16).bytes >= 4096);
+    assert_true(need_of(4096).bytes >= 2 * 4096);
 }
 
 static uint64_t allocated(const char *dir)
@@ -96,13 +105,69 @@ static void blocks_are_allocated_ahead_of_the_file(void **state)
         assert_true(allocated(*state) >= now.wanted_bytes);
     }
     /* Much at once. */
-    assert_true(store_reserve_covers(&r, now.wanted_bytes + MIB, &news));
+    const struct store_need much = {.bytes = now.wanted_bytes, .pages_bytes = MIB};
+    assert_true(store_reserve_covers(&r, &much, &news));
     store_reserve_get(&r, &now);
-    assert_int_equal(now.ahead_bytes, now.wanted_bytes + MIB);
+    assert_in_range(now.ahead_bytes, now.wanted_bytes + MIB / 2, now.wanted_bytes + MIB);
     /* What the map does not hold is not the file system's business. */
-    assert_true(store_reserve_covers(&r, 10 * (uint64_t)FIXTURE_MAP_SIZE, &news));
+    const struct store_need too_much = {.bytes = 10 * (uint64_t)FIXTURE_MAP_SIZE};
+    assert_true(store_reserve_covers(&r, &too_much, &news));
     assert_false(news);
     store_env_close(&env);
+}
+
+static void rewrite(MDB_txn *txn, MDB_dbi named, void *arg)
+{
+    static char bytes[900];
+    MDB_val value = {sizeof bytes, bytes};
+    const uint32_t *rows = arg;
+
+    for (uint32_t i = 0; i < *rows; i++) {
+        MDB_val key = {sizeof i, &i};
+        assert_int_equal(mdb_put(txn, named, &key, &value, 0), 0);
+    }
+}
+
+static void use_free_pages(void *arg)
+{
+    const char *dir = arg;
+    const struct store_need pages = {.pages_bytes = MIB / 2};
+    const struct store_need row = {.bytes = 3 * MIB};
+    struct store_reserve r;
+    struct store_reserve_state now;
+    struct store_env env;
+    bool news = false;
+
+    fixture_small_disk(dir, "size=16m");
+    fixture_fill(dir);
+    uint32_t rows = 1000;
+    for (int i = 0; i < 6; i++) {
+        fixture_edit(dir, "state", rewrite, &rows);
+    }
+    for (rows = 1; rows < 4; rows++) { /* what was freed just now is not used at once */
+        fixture_edit(dir, "state", rewrite, &rows);
+    }
+    fixture_fill_disk(dir);
+    assert_int_equal(store_env_open(dir, "state", FIXTURE_MAP_SIZE, &env), 0);
+    store_reserve_init(&r, &env);
+    assert_int_equal(store_reserve_keep(&r, &news), STORE_RESERVE_AGAIN_MS);
+    assert_true(news);
+    store_reserve_get(&r, &now);
+    assert_true(now.low && now.ahead_bytes < MIB / 2 && now.wanted_bytes == MIB);
+    assert_true(store_reserve_covers(&r, &pages, &news));
+    assert_false(store_reserve_covers(&r, &row, &news));
+    store_env_close(&env);
+}
+
+/* What earlier commits have freed counts, for what fits into single pages. */
+static void pages_that_are_free_again_count(void **state)
+{
+    int status = fixture_child(use_free_pages, *state);
+
+    if (status == FIXTURE_NO_NAMESPACE) {
+        skip(); /* no user namespaces here */
+    }
+    assert_int_equal(status, 0);
 }
 
 #define WITH_DIR(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
@@ -115,6 +180,7 @@ int main(void)
         cmocka_unit_test(nothing_is_reserved_beyond_the_map),
         cmocka_unit_test(large_records_take_whole_pages),
         WITH_DIR(blocks_are_allocated_ahead_of_the_file),
+        WITH_DIR(pages_that_are_free_again_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

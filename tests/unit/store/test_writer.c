@@ -10,12 +10,10 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -438,46 +436,6 @@ static void a_failed_write_ends_the_process(void **state)
     fixture_log_done(&log);
 }
 
-#define EXIT_NO_NAMESPACE 42
-
-static bool put_file(const char *path, const char *text)
-{
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    bool done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-
-    (void)close(fd);
-    return done;
-}
-
-/* Root of nothing but this child's own mounts, whoever runs the test. */
-static bool enter_namespace(void)
-{
-    char users[32];
-    char groups[32];
-
-    (void)snprintf(users, sizeof users, "0 %u 1", (unsigned)geteuid());
-    (void)snprintf(groups, sizeof groups, "0 %u 1", (unsigned)getegid());
-    return unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0 && put_file("/proc/self/setgroups", "deny") &&
-           put_file("/proc/self/uid_map", users) && put_file("/proc/self/gid_map", groups);
-}
-
-/* A file system of four megabytes, of this child alone. */
-static void mount_a_small_disk(const char *dir)
-{
-    if (!enter_namespace() || mount("none", dir, "tmpfs", 0, "size=4m") != 0) {
-        _exit(EXIT_NO_NAMESPACE);
-    }
-}
-
-static void put_filler(const char *path, size_t size)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-
-    assert_true(fd >= 0);
-    assert_int_equal(posix_fallocate(fd, 0, (off_t)size), 0);
-    (void)close(fd);
-}
-
 /* Is there a completion within so many milliseconds? */
 static bool completes(struct store *s, int within_ms, uint64_t *seq)
 {
@@ -530,10 +488,10 @@ static void run_into_the_end_of_the_disk(void *arg)
     uint64_t seq = 0;
     char filler[PATH_MAX];
 
-    mount_a_small_disk(dir);
+    fixture_small_disk(dir, "size=4m");
     struct store *s = fixture_open(dir, &info);
     fixture_path(filler, sizeof filler, dir, "filler");
-    put_filler(filler, 2U << 20);
+    fixture_put_filler(filler, 2U << 20);
     assert_int_equal(store_start(s), 0);
     uint64_t waits = write_until_one_waits(s, &log);
     assert_true(waits > 20);
@@ -563,7 +521,7 @@ static void a_batch_without_room_waits_for_it(void **state)
     int status = fixture_child(run_into_the_end_of_the_disk, *state);
     const char *text = fixture_capture_end();
 
-    if (status == EXIT_NO_NAMESPACE) {
+    if (status == FIXTURE_NO_NAMESPACE) {
         skip(); /* no user namespaces here */
     }
     if (status) {
@@ -580,7 +538,7 @@ static void stop_without_room(void *arg)
     struct store_stats stats;
     uint64_t seq = 0;
 
-    mount_a_small_disk(dir);
+    fixture_small_disk(dir, "size=4m");
     struct store *s = fixture_open(dir, &info);
     assert_int_equal(store_start(s), 0);
     uint64_t waits = write_until_one_waits(s, &log);
@@ -607,7 +565,7 @@ static void closing_does_not_wait_for_room(void **state)
     int status = fixture_child(stop_without_room, *state);
     const char *text = fixture_capture_end();
 
-    if (status == EXIT_NO_NAMESPACE) {
+    if (status == FIXTURE_NO_NAMESPACE) {
         skip(); /* no user namespaces here */
     }
     if (status) {
