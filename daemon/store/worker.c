@@ -61,12 +61,8 @@ static void run_job(struct store_worker *w)
 /* false: so much time has passed. */
 static bool wait_for_wake(struct store_worker *w, uint32_t ms)
 {
-    struct timespec until;
+    const struct timespec until = mono_wait_until(ms);
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    uint64_t ns = (uint64_t)until.tv_nsec + (uint64_t)ms * 1000000;
-    until.tv_sec += (time_t)(ns / 1000000000);
-    until.tv_nsec = (long)(ns % 1000000000);
     return pthread_cond_timedwait(&w->wake, &w->mutex, &until) != ETIMEDOUT;
 }
 
