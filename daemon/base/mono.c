@@ -1,7 +1,5 @@
 #include "base/mono.h"
 
-#include <time.h>
-
 #include "base/check.h"
 
 static uint64_t clock_us(clockid_t id)
@@ -25,4 +23,15 @@ uint64_t mono_now_us(void)
 uint64_t mono_wall_ms(void)
 {
     return clock_us(CLOCK_REALTIME) / 1000U;
+}
+
+struct timespec mono_wait_until(uint32_t ms)
+{
+    struct timespec t;
+
+    rd_assert(clock_gettime(CLOCK_MONOTONIC, &t) == 0);
+    uint64_t ns = (uint64_t)t.tv_nsec + (uint64_t)ms * 1000000;
+    t.tv_sec += (time_t)(ns / 1000000000);
+    t.tv_nsec = (long)(ns % 1000000000);
+    return t;
 }

@@ -6,11 +6,15 @@
 #define RAFTD_BASE_MONO_H
 
 #include <stdint.h>
+#include <time.h>
 
 typedef uint64_t mono_ms; /* milliseconds since boot */
 
 mono_ms mono_now_ms(void);
 uint64_t mono_now_us(void);  /* microseconds since boot */
 uint64_t mono_wall_ms(void); /* milliseconds since 1970; for people and stamps, never for Raft */
+/* So many milliseconds from now, by CLOCK_MONOTONIC: for waits of pthreads, which do not know the clock
+ * above. It is not set back either, but stands still while the machine sleeps. */
+struct timespec mono_wait_until(uint32_t ms);
 
 #endif

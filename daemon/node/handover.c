@@ -5,11 +5,23 @@
 
 #include "node/internal.h"
 
+/* For so many election timeouts after one hand-over for want of room none begins: two disks that are low in
+ * turn must not toss the leadership to and fro. */
+enum { ROOM_TIMEOUTS = 10 };
+
 /* Half an election for the target's two disks and those of its voters, and one for the next
  * candidate when it does not win. */
 static mono_ms patience(const struct node *n)
 {
     return 2 * (mono_ms)n->config.raft.election_timeout_ms;
+}
+
+static void follow(struct node *n, raft_term term, raft_id target)
+{
+    if (n->handover.phase != NODE_HANDOVER_UNDER_WAY) {
+        n->handover = (struct node_handover){
+            .phase = NODE_HANDOVER_UNDER_WAY, .term = term, .target = target};
+    }
 }
 
 int handover_begin(struct node *n, raft_id target, char *why, size_t why_size)
@@ -22,11 +34,18 @@ int handover_begin(struct node *n, raft_id target, char *why, size_t why_size)
         node_reason_text(n, &n->fx.refusal, why, why_size);
         return n->fx.request_code;
     }
-    if (n->handover.phase != NODE_HANDOVER_UNDER_WAY) {
-        n->handover = (struct node_handover){
-            .phase = NODE_HANDOVER_UNDER_WAY, .term = view.term, .target = n->fx.transfer_target};
-    }
+    follow(n, view.term, n->fx.transfer_target);
     return 0;
+}
+
+void handover_disk_stalled(struct node *n)
+{
+    struct raft_view view;
+
+    raft_view_get(n->raft, &view);
+    if (view.transfer) {
+        follow(n, view.term, view.transfer);
+    }
 }
 
 static void tell(struct node *n, int code, raft_id to, raft_term term, const char *why)
@@ -128,6 +147,73 @@ void handover_retire_turn(struct node *n)
     }
 }
 
+/* ---- Low on space ---- */
+
+static bool has_room(const struct node *n, const struct raft_member *m)
+{
+    const struct node_peer *peer = hello_peer(n, m->id);
+
+    return m->role == RAFT_VOTER && m->id != n->config.raft.id && peer && peer->up &&
+           !peer->hello.disk_low;
+}
+
+static bool answers(const struct node *n, raft_id id, struct raft_peer_view *out)
+{
+    return raft_peer_view(n->raft, id, out) && out->contact &&
+           n->now < out->contact + n->config.raft.election_timeout_ms;
+}
+
+/* The one with the longest log of those who answer; 0: there is none. `young`: who has not answered yet,
+ * too. */
+static raft_id voter_with_room(const struct node *n, bool young)
+{
+    const struct raft_membership *m = raft_membership(n->raft);
+    raft_index longest = 0;
+    raft_id id = 0;
+
+    for (uint32_t i = 0; i < m->members_count; i++) {
+        struct raft_peer_view view = {0};
+        bool fits = has_room(n, &m->members[i]) &&
+                    (answers(n, m->members[i].id, &view) || (young && view.contact == 0));
+        if (fits && (id == 0 || view.match > longest)) {
+            longest = view.match;
+            id = m->members[i].id;
+        }
+    }
+    return id;
+}
+
+bool handover_finds_room(const struct node *n)
+{
+    struct raft_view view;
+
+    if (n->handover.phase != NODE_HANDOVER_NONE) {
+        return true;
+    }
+    raft_view_get(n->raft, &view);
+    bool soon = n->now + n->config.raft.heartbeat_ms >= n->room_handover_at;
+    return soon && !n->retiring && voter_with_room(n, !view.leader_committed);
+}
+
+void handover_room_turn(struct node *n)
+{
+    mono_ms timeout = n->config.raft.election_timeout_ms;
+    char why[PEER_WHY_SIZE];
+
+    if (!n->room.low || n->retiring || n->now < n->room_handover_at ||
+        n->handover.phase != NODE_HANDOVER_NONE || !leads_voters(n)) {
+        return;
+    }
+    raft_id target = voter_with_room(n, false);
+    if (target) {
+        int code = handover_begin(n, target, why, sizeof why);
+        bool soon = code == -RD_ENOT_READY || code == -RD_ECHANGE_PENDING;
+        n->room_handover_at = n->now + (soon   ? n->config.raft.heartbeat_ms
+                                        : code ? timeout
+                                               : ROOM_TIMEOUTS * timeout);
+    }
+}
+
 /* ---- Time ---- */
 
 void handover_turn(struct node *n)
@@ -152,5 +238,7 @@ mono_ms handover_deadline(const struct node *n)
         bool tries = leads_voters(n) && n->handover.phase == NODE_HANDOVER_NONE;
         retiring = tries ? n->retire_retry_at : n->retire_deadline;
     }
-    return given < retiring ? given : retiring;
+    mono_ms deadline = given < retiring ? given : retiring;
+    bool waits = n->room.low && n->now < n->room_handover_at && leads_voters(n);
+    return waits && n->room_handover_at < deadline ? n->room_handover_at : deadline;
 }

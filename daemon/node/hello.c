@@ -25,6 +25,7 @@ void node_hello_get(const struct node *n, struct peer_hello *out)
         .protocol_max = HELLO_PROTOCOL,
         .empty = view.last == 0,
         .election_timeout_ms = n->config.raft.election_timeout_ms,
+        .disk_low = n->room.low,
         .bindings_count = m->members_count,
     };
     memcpy(out->name, n->config.name, sizeof out->name);
@@ -59,6 +60,7 @@ uint64_t hello_mark(const struct node *n)
     mark = hash64_mix(mark, m->index);
     mark = hash64_mix(mark, raft_term_at(n->raft, m->index)); /* replaced at the same index */
     mark = hash64_mix(mark, view.saved > 0);
+    mark = hash64_mix(mark, n->room.low);
     /* The same words, but whom we refuse may differ: everybody is looked at again. */
     mark = hash64_mix(mark, raft_membership_committed(n->raft)->index);
     mark = hash64_mix(mark, n->greetings);

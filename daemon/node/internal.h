@@ -208,6 +208,7 @@ struct node {
     uint64_t open_bytes; /* proposed by us in open_term and not applied yet */
     raft_term open_term;
     uint64_t log_used, log_limit; /* see node_set_log_use() */
+    struct node_room room;
     struct buf scratch;
 
     /* Reads */
@@ -237,6 +238,7 @@ struct node {
     mono_ms retire_deadline;
     mono_ms retire_retry_at;
     int retire_refused; /* why no hand-over began when it last tried; 0: one did, or none was tried */
+    mono_ms room_handover_at; /* no hand-over for want of room before */
     raft_index removed_at; /* a member proved that we were removed, by this entry; 0: nobody did */
 
     uint64_t bootstrap_token; /* 0: nobody waits */
@@ -372,9 +374,13 @@ mono_ms tasks_deadline(const struct node *n);
 /* handover.c */
 /* Begin a hand-over, or join the one to this target. 0, or the refusal, in words in `why`. */
 int handover_begin(struct node *n, raft_id target, char *why, size_t why_size);
+void handover_disk_stalled(struct node *n); /* the core may have begun one */
 void handover_ended(struct node *n, int code, const struct raft_reason *why); /* says the core */
 void handover_retire_turn(struct node *n); /* before the core is flushed */
-void handover_turn(struct node *n);        /* and after */
+void handover_room_turn(struct node *n);   /* likewise */
+/* Is leadership about to go to a voter with room? Then what grows can wait for that. */
+bool handover_finds_room(const struct node *n);
+void handover_turn(struct node *n); /* and after */
 mono_ms handover_deadline(const struct node *n);
 
 /* refusals.c */

@@ -354,6 +354,7 @@ void node_persisted(struct node *n, uint64_t batch_seq)
 void node_disk(struct node *n, bool stalled)
 {
     node_step(n, &(struct raft_event){.type = RAFT_EV_DISK, .disk = {.stalled = stalled}});
+    handover_disk_stalled(n);
 }
 
 void node_cancel(struct node *n, uint64_t token)
@@ -504,6 +505,7 @@ struct node_out *node_end(struct node *n)
     changes_turn(n);
     tasks_turn(n);
     handover_retire_turn(n);
+    handover_room_turn(n);
     writes_turn(n);
     reads_ask(n);
     node_step(n, &(struct raft_event){.type = RAFT_EV_FLUSH});

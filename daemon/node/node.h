@@ -18,7 +18,10 @@
 
 struct node;
 
-enum { NODE_LOG_FULL_PERCENT = 90 }; /* of the log's room: beyond it writes are refused */
+enum {
+    NODE_LOG_FULL_PERCENT = 90,       /* of the log's room: beyond it writes are refused */
+    NODE_ROOM_KEPT_BYTES = 256 << 10, /* of a low reserve: for terms, votes, no-ops, memberships */
+};
 
 struct node_config {
     struct raft_config raft;
@@ -204,6 +207,17 @@ void node_disk(struct node *n, bool stalled);
  * writes, its own clients' and forwarded ones, that would fill more than NODE_LOG_FULL_PERCENT of it;
  * the rest is for what a cluster needs to stay one: terms, votes, no-ops, memberships. */
 void node_set_log_use(struct node *n, uint64_t used, uint64_t limit);
+
+struct node_room {              /* on the file system of the data directory */
+    bool low;                   /* no more can be reserved ahead of what is used */
+    const char *path;           /* borrowed, as long as it is set */
+    uint64_t free_bytes;        /* of the file system */
+    uint64_t reserve_bytes;     /* reserved ahead, all together */
+    uint64_t log_reserve_bytes; /* and for the log */
+};
+/* While low, a leader hands over to a voter that is not, and refuses what grows (transactions with a put)
+ * where there is none. The rest goes on, on what is reserved. Hellos tell. */
+void node_set_room(struct node *n, const struct node_room *room);
 
 /* A client's write. `txn` (state_txn_encode) is moved. Answered by the deadline at the latest. */
 void node_write(struct node *n, uint64_t token, struct blob *txn, mono_ms deadline);

@@ -45,6 +45,7 @@ struct peer_hello {
     raft_index session; /* index of the entry that made it a member, in its log; 0: none yet */
     bool empty;         /* its log holds nothing */
     uint32_t election_timeout_ms; /* its T: no lease may outlast the shortest; 0: not told */
+    bool disk_low; /* no room for growth: a leader that is so hands over to one that is not */
     char name[PEER_NAME_SIZE];
     char uri[PEER_URI_SIZE];
     char address[RAFT_ADDRESS_SIZE]; /* where it can be dialled */
@@ -68,6 +69,10 @@ struct peer_forward_reply {
     uint64_t incarnation; /* of the origin's process that asked */
     uint64_t seq;
     struct state_result result; /* code -RD_ENOT_LEADER: ask whoever leads now */
+    /* -RD_ENO_SPACE without an index: refused because the leader's disk is low, with so much free and
+     * in reserve. */
+    bool disk_low;
+    uint64_t free_bytes, reserve_bytes;
 };
 
 enum peer_msg_type {

@@ -133,7 +133,11 @@ static void leader_reason(const struct node *n, const struct raft_view *view, mo
                           char *text, size_t size)
 {
     if (view->transfer) {
-        (void)snprintf(text, size, "hands over to node %" PRIu32, view->transfer);
+        (void)snprintf(text, size, "%shands over to node %" PRIu32,
+                       view->disk_stalled ? "disk: a log commit is overdue, "
+                       : n->room.low      ? "disk: low on space, "
+                                          : "",
+                       view->transfer);
     } else if (!view->leader_committed) {
         (void)snprintf(text, size, "leads, but has not committed in its term yet");
     } else if (raft_lease_remaining(n->raft, now) == 0) {

@@ -84,6 +84,47 @@ static bool log_is_full(const struct node *n, size_t size)
     return n->log_limit > 0 && log_use_with(n, size) > n->log_limit / 100 * NODE_LOG_FULL_PERCENT;
 }
 
+void node_set_room(struct node *n, const struct node_room *room)
+{
+    n->room = *room;
+}
+
+/* Can it make the state larger? */
+static bool grows(const struct blob *txn)
+{
+    struct state_txn *t = mem_alloc(sizeof *t); /* 14 KiB */
+    bool puts = state_txn_decode(txn->data, txn->size, t) != 0;
+
+    for (uint32_t i = 0; !puts && i < t->ops_count; i++) {
+        puts = t->ops[i].type == STATE_OP_PUT;
+    }
+    for (uint32_t i = 0; !puts && i < t->else_count; i++) {
+        puts = t->else_ops[i].type == STATE_OP_PUT;
+    }
+    mem_free(t);
+    return puts;
+}
+
+/* Deletes go on, as long as what is reserved does not come to its end. */
+static bool disk_refuses(const struct node *n, const struct blob *txn)
+{
+    uint64_t taken = n->open_bytes + txn->size + NODE_ROOM_KEPT_BYTES;
+
+    return n->room.low && (n->room.log_reserve_bytes < taken || grows(txn));
+}
+
+/* Is there room for it? 0, -RD_ENO_SPACE; -RD_ETRANSFER: not here, and soon somebody else leads. */
+static int check_room(const struct node *n, const struct blob *txn)
+{
+    if (log_is_full(n, txn->size)) {
+        return -RD_ENO_SPACE;
+    }
+    if (disk_refuses(n, txn)) {
+        return handover_finds_room(n) ? -RD_ETRANSFER : -RD_ENO_SPACE;
+    }
+    return 0;
+}
+
 static int propose(struct node *n, const struct request_id *id, const struct blob *txn,
                    raft_term term)
 {
@@ -94,8 +135,9 @@ static int propose(struct node *n, const struct request_id *id, const struct blo
     if (n->open_bytes > NODE_OPEN_BYTES_MAX) {
         return -RD_ENOT_READY;
     }
-    if (log_is_full(n, txn->size)) {
-        return -RD_ENO_SPACE;
+    int code = check_room(n, txn);
+    if (code) {
+        return code;
     }
     struct state_command command = {.request = *id,
                                     .time_ms = n->wall_ms,
@@ -111,12 +153,29 @@ static int propose(struct node *n, const struct request_id *id, const struct blo
     return n->fx.propose_code;
 }
 
-static void reply_to(struct node *n, raft_id origin, const struct request_id *id,
-                     const struct state_result *result)
+static struct peer_forward_reply *reply_to(struct node *n, raft_id origin,
+                                           const struct request_id *id,
+                                           const struct state_result *result)
 {
-    *node_send_new(n, origin) = (struct peer_msg){
+    struct peer_msg *msg = node_send_new(n, origin);
+
+    *msg = (struct peer_msg){
         .type = PEER_FORWARD_REPLY,
         .forward_reply = {.incarnation = id->incarnation, .seq = id->seq, .result = *result}};
+    return &msg->forward_reply;
+}
+
+/* With the numbers of what there is no room in. */
+static void reply_no_space(struct node *n, raft_id origin, const struct peer_forward *f)
+{
+    struct state_result result = {.code = -RD_ENO_SPACE};
+    bool by_log = log_is_full(n, f->txn->size);
+
+    result.actual = by_log ? log_use_with(n, f->txn->size) : 0;
+    struct peer_forward_reply *reply = reply_to(n, origin, &f->request, &result);
+    reply->disk_low = !by_log;
+    reply->free_bytes = by_log ? 0 : n->room.free_bytes;
+    reply->reserve_bytes = by_log ? 0 : n->room.reserve_bytes;
 }
 
 void writes_on_forward(struct node *n, raft_id from, struct peer_forward *f)
@@ -139,9 +198,12 @@ void writes_on_forward(struct node *n, raft_id from, struct peer_forward *f)
         if (result.code == 0) {
             return; /* answered when applied */
         }
-        result.actual = result.code == -RD_ENO_SPACE ? log_use_with(n, f->txn->size) : 0;
+        if (result.code == -RD_ENO_SPACE) {
+            reply_no_space(n, from, f);
+            return;
+        }
     }
-    reply_to(n, from, &f->request, &result);
+    (void)reply_to(n, from, &f->request, &result);
 }
 
 /* ---- The origin's side ---- */
@@ -155,31 +217,63 @@ bool node_leader_is_reachable(const struct node *n, const struct raft_view *view
     return view->state == RAFT_LEADER || (view->leader && peer && peer->up && node_self(n));
 }
 
-/* Our own log has no room for this write. */
-static void refuse_here(struct node *n, struct node_write_slot *w)
+static void log_refusal(const struct node *n, const struct blob *txn, char *text, size_t size)
 {
-    struct node_answer *a = node_answer_add(n, w->token, -RD_ENO_SPACE);
     uint64_t percent = n->log_limit / 100;
     char limit[32];
 
     units_size_text(n->log_limit, limit, sizeof limit);
-    (void)snprintf(a->message, sizeof a->message,
+    (void)snprintf(text, size,
                    "the log fills %" PRIu64 "%% of storage.map_size (%s), with this write %" PRIu64
                    "%%, and at most %d%% are for writes: raise it",
-                   n->log_used / percent, limit, log_use_with(n, w->txn->size) / percent,
+                   n->log_used / percent, limit, log_use_with(n, txn->size) / percent,
                    NODE_LOG_FULL_PERCENT);
-    close_slot(n, w);
 }
 
-/* The leader's log has no room for this write. */
-static void refuse_there(struct node *n, struct node_write_slot *w, raft_id leader, uint64_t bytes)
+static const char *what_still_works(const struct blob *txn)
+{
+    return grows(txn) ? "deletes still work" : "the rest is kept for elections";
+}
+
+static void disk_refusal(const struct node *n, const struct blob *txn, char *text, size_t size)
+{
+    (void)snprintf(text, size,
+                   "the disk is low, and no voter in reach has room: %" PRIu64
+                   " bytes are free at %.80s, %" PRIu64 " in reserve: free space there; %s",
+                   n->room.free_bytes, n->room.path, n->room.reserve_bytes, what_still_works(txn));
+}
+
+/* This node leads, and has no room for this write. */
+static void refuse_here(struct node *n, struct node_write_slot *w)
 {
     struct node_answer *a = node_answer_add(n, w->token, -RD_ENO_SPACE);
 
-    (void)snprintf(a->message, sizeof a->message,
-                   "node %" PRIu32 " leads and its log with this write, %" PRIu64
-                   " bytes, fills more than %d%% of storage.map_size: raise it there",
-                   leader, bytes, NODE_LOG_FULL_PERCENT);
+    if (log_is_full(n, w->txn->size)) {
+        log_refusal(n, w->txn, a->message, sizeof a->message);
+    } else {
+        disk_refusal(n, w->txn, a->message, sizeof a->message);
+    }
+    close_slot(n, w);
+}
+
+/* The leader has no room for this write. */
+static void refuse_there(struct node *n, struct node_write_slot *w, raft_id leader,
+                         const struct peer_forward_reply *reply)
+{
+    struct node_answer *a = node_answer_add(n, w->token, -RD_ENO_SPACE);
+
+    if (reply->disk_low) {
+        (void)snprintf(a->message, sizeof a->message,
+                       "node %" PRIu32 " leads, its disk is low, and no voter in its reach has "
+                       "room: %" PRIu64 " bytes are free there, %" PRIu64
+                       " in reserve: free space there; %s",
+                       leader, reply->free_bytes, reply->reserve_bytes, what_still_works(w->txn));
+    } else {
+        (void)snprintf(a->message, sizeof a->message,
+                       "node %" PRIu32 " leads and its log with this write, %" PRIu64
+                       " bytes, fills more than %d%% of storage.map_size: raise it there",
+                       leader, reply->result.actual, NODE_LOG_FULL_PERCENT);
+    }
     close_slot(n, w);
 }
 
@@ -304,7 +398,7 @@ void writes_on_reply(struct node *n, raft_id from, const struct peer_forward_rep
     }
     w->handed -= w->handed > 0; /* another attempt may be on its way */
     if (reply->result.code == -RD_ENO_SPACE && w->handed == 0) {
-        refuse_there(n, w, from, reply->result.actual);
+        refuse_there(n, w, from, reply);
         return;
     }
     if (reply->result.code == -RD_EREMOVED && w->handed == 0) {
@@ -339,7 +433,7 @@ void writes_applied(struct node *n, const struct raft_entry *e, const struct sta
     raft_view_get(n->raft, &view);
     /* Entries of earlier terms: their origins ask again when they see the new leader. */
     if (view.state == RAFT_LEADER && e->term == view.term) {
-        reply_to(n, c->request.node, &c->request, result);
+        (void)reply_to(n, c->request.node, &c->request, result);
     }
 }
 

@@ -274,6 +274,8 @@ void change_auto_promote(struct raft *r);
 
 /* transfer.c */
 void transfer_request(struct raft *r, raft_id target);
+/* This leader's own disk hangs: hand over. false: there is nobody to hand over to. */
+bool transfer_from_stalled_disk(struct raft *r);
 void transfer_advance(struct raft *r);
 void transfer_tick(struct raft *r);
 void transfer_leader_stops(struct raft *r);

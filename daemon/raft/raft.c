@@ -348,8 +348,11 @@ static int on_disk(struct raft *r, const struct raft_event *e)
     if (r->state != RAFT_LEADER) {
         election_timer_reset(r);
     }
-    if (r->disk_stalled && r->state != RAFT_FOLLOWER && r->state != RAFT_UNCONFIGURED) {
-        election_follow(r, r->term, 0, "the log disk stalled, # entries wait for it",
+    if (!r->disk_stalled || r->state == RAFT_FOLLOWER || r->state == RAFT_UNCONFIGURED) {
+        return 0;
+    }
+    if (r->state != RAFT_LEADER || !transfer_from_stalled_disk(r)) {
+        election_follow(r, r->term, 0, "disk: a log commit is overdue, # entries wait for it",
                         r->log.last - r->saved);
     }
     return 0;

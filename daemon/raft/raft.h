@@ -69,7 +69,7 @@ enum raft_event_type {
     RAFT_EV_READ,      /* wants a read index; answered by effects.reads with the token */
     RAFT_EV_PERSISTED, /* the save with these marks is on stable storage */
     RAFT_EV_PAUSED, /* the process was stopped for about T or more: a leader re-proves its quorum */
-    RAFT_EV_DISK,   /* the log disk stalled, or works again */
+    RAFT_EV_DISK,   /* the log disk stalled, or works again: a leader hands over, or steps down */
     RAFT_EV_LINK_DOWN, /* messages to `peer` may have been lost */
     RAFT_EV_FOUND,    /* found a cluster: `cluster` and `membership` become the log's first entry */
     RAFT_EV_ADOPT,    /* an empty node joins `cluster` */

@@ -84,8 +84,10 @@ static mono_ms lease_end_by(const struct raft *r, uint32_t timeout_ms, mono_ms n
 
 uint32_t raft_lease_remaining(const struct raft *r, mono_ms now)
 {
-    if (r->transfer.phase == TRANSFER_SENT) {
-        return 0; /* whoever was told to stand is elected around the lease */
+    /* Whoever was told to stand is elected around the lease; a leader whose disk hangs is on its way
+     * out. */
+    if (r->transfer.phase == TRANSFER_SENT || r->disk_stalled) {
+        return 0;
     }
     mono_ms end = lease_end_by(r, r->lease_base_ms, now);
 

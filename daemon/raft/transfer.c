@@ -129,6 +129,30 @@ void transfer_request(struct raft *r, raft_id target)
     effects_refuse(r, code, &why);
 }
 
+/* It can write nothing, but what it has sent is on other disks. Who has all of that, or says so soon,
+ * can go on without an election timeout: nobody has to miss this leader first. No new entries meanwhile,
+ * and no gate: a change that is not committed yet is in the target's log, too, or it is not told. */
+bool transfer_from_stalled_disk(struct raft *r)
+{
+    mono_ms deadline = r->now + heard_window(r);
+    struct raft_reason why;
+    raft_id target;
+
+    if (!r->transfer.phase) {
+        if (choose_target(r, &target, &why)) {
+            return false;
+        }
+        r->transfer = (struct transfer){.target = target, .deadline = deadline};
+    }
+    if (r->transfer.phase != TRANSFER_SENT) {
+        r->transfer.phase = TRANSFER_HOLD;
+        r->transfer.deadline = r->transfer.deadline < deadline ? r->transfer.deadline : deadline;
+    }
+    effects_reason(r, "disk: a log commit is overdue, # entries wait for it",
+                   r->log.last - r->saved);
+    return true;
+}
+
 /* ---- Going on ---- */
 
 static mono_ms left_until(const struct raft *r, mono_ms until)
@@ -201,6 +225,11 @@ static void fail(struct raft *r, int code, const struct raft_reason *why)
     r->transfer_failed = sent ? r->transfer.target : r->transfer_failed;
     r->transfer_failed_at = sent ? r->now : r->transfer_failed_at;
     effects_transfer_ended(r, code, why);
+    if (r->disk_stalled) { /* it could not save a new term: others have to miss it */
+        election_follow(r, r->term, 0,
+                        "disk: a log commit is overdue, nobody took over from term #", r->term);
+        return;
+    }
     if (sent) {
         election_stand(r, "a hand-over failed, stands for a new term after term #", r->term);
     }
@@ -228,8 +257,10 @@ void transfer_tick(struct raft *r)
                                    .numbers = {p->id, r->config.election_timeout_ms}};
         fail(r, -RD_ETRANSFER_FAILED, &why);
     } else {
-        why = (struct raft_reason){.text = "node # has # of # entries, and did not catch up within "
-                                           "one election timeout",
+        why = (struct raft_reason){.text = r->disk_stalled
+                                               ? "node # has # of # entries, and time was short"
+                                               : "node # has # of # entries, and did not catch up "
+                                                 "within one election timeout",
                                    .numbers = {p->id, p->match, r->log.last}};
         fail(r, -RD_ENOT_CAUGHT_UP, &why);
     }

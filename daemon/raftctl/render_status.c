@@ -41,6 +41,7 @@ static void put_words(struct buf *out, const char *name)
 
 struct health_facts {
     const char *state, *reason, *disk;
+    uint64_t free_bytes, reserve_bytes; /* NONE: not told */
     bool leader_known;
     bool takes_over; /* it leads, and what its predecessor told has not lapsed yet: no alarm */
     uint64_t voters, need, reachable; /* NONE: not told */
@@ -55,10 +56,13 @@ static bool leads_itself(const json_t *status, const json_t *leader)
 static void facts_get(const json_t *status, struct health_facts *f)
 {
     const json_t *quorum = json_object_get(status, "quorum");
+    const json_t *disk = json_object_get(status, "disk");
 
     f->state = text_or_dash(status, "state");
     f->reason = render_text(status, "reason");
-    f->disk = render_text(json_object_get(status, "disk"), "state");
+    f->disk = render_text(disk, "state");
+    f->free_bytes = render_number(disk, "free_bytes", NONE);
+    f->reserve_bytes = render_number(disk, "reserve_bytes", NONE);
     f->leader_known = json_is_object(json_object_get(status, "leader"));
     f->takes_over = strcmp(f->state, "leader") == 0 &&
                     leads_itself(status, json_object_get(status, "leader")) &&
@@ -114,9 +118,34 @@ static void put_leaderless(const struct health_facts *f, struct buf *out)
     }
 }
 
+/* "disk low (1.5 MiB free, 900.0 KiB in reserve)", and what the reason says of it. Returns the reason if
+ * it is about something else. */
+static const char *put_disk_trouble(const struct health_facts *f, const char *before,
+                                    struct buf *out)
+{
+    static const char about_disk[] = "disk: ";
+    const char *reason = f->reason ? f->reason : "";
+
+    buf_printf(out, "%sdisk ", before);
+    render_safe(out, f->disk);
+    if (strcmp(f->disk, "low") == 0 && f->free_bytes != NONE && f->reserve_bytes != NONE) {
+        buf_put_str(out, " (");
+        render_size(out, f->free_bytes);
+        buf_put_str(out, " free, ");
+        render_size(out, f->reserve_bytes);
+        buf_put_str(out, " in reserve)");
+    }
+    if (strncmp(reason, about_disk, sizeof about_disk - 1) != 0) {
+        return reason;
+    }
+    put_reason(out, ": ", reason + sizeof about_disk - 1);
+    return "";
+}
+
 static void put_led(const struct health_facts *f, struct buf *out)
 {
     bool disk_ok = !f->disk || strcmp(f->disk, "ok") == 0;
+    const char *reason = f->reason ? f->reason : "";
     bool counted = f->reachable != NONE && f->voters != NONE && f->need != NONE;
     const char *before = "degraded: ";
 
@@ -132,13 +161,12 @@ static void put_led(const struct health_facts *f, struct buf *out)
         before = "; ";
     }
     if (!disk_ok) {
-        buf_printf(out, "%sthe disk of this node is ", before);
-        render_safe(out, f->disk);
+        reason = put_disk_trouble(f, before, out);
         before = "; ";
     }
-    if (f->reason && f->reason[0]) {
+    if (reason[0]) {
         bool calm = f->takes_over && strcmp(before, "; ") != 0;
-        put_reason(out, calm ? "taking over: " : before, f->reason);
+        put_reason(out, calm ? "taking over: " : before, reason);
         before = "; ";
     }
     if (strcmp(before, "; ") != 0) {
@@ -254,6 +282,25 @@ static void put_leader(const json_t *status, struct buf *out)
     buf_put_u8(out, '\n');
 }
 
+static void put_latency(const json_t *disk, const char *key, const char *before, struct buf *out)
+{
+    uint64_t us = render_number(disk, key, NONE);
+
+    if (us != NONE) {
+        buf_printf(out, "%s%.1fms", before, (double)us / 1000);
+    }
+}
+
+static void put_bytes(const json_t *disk, const char *key, const char *before, struct buf *out)
+{
+    uint64_t bytes = render_number(disk, key, NONE);
+
+    if (bytes != NONE) {
+        buf_put_str(out, before);
+        render_size(out, bytes);
+    }
+}
+
 static void put_log(const json_t *status, struct buf *out)
 {
     const json_t *disk = json_object_get(status, "disk");
@@ -269,14 +316,12 @@ static void put_log(const json_t *status, struct buf *out)
     }
     buf_put_str(out, "disk      ");
     render_safe(out, text_or_dash(disk, "state"));
-    if (render_number(disk, "log_commit_p99_us", NONE) != NONE) {
-        buf_printf(out, ", commit p99 %.1fms",
-                   (double)render_number(disk, "log_commit_p99_us", 0) / 1000);
-    }
-    buf_put_str(out, ", log ");
-    render_size(out, render_number(disk, "log_bytes", 0));
-    buf_put_str(out, ", state ");
-    render_size(out, render_number(disk, "state_bytes", 0));
+    put_latency(disk, "log_commit_p50_us", ", commit p50 ", out);
+    put_latency(disk, "log_commit_p99_us", ", p99 ", out);
+    put_bytes(disk, "log_bytes", ", log ", out);
+    put_bytes(disk, "state_bytes", ", state ", out);
+    put_bytes(disk, "free_bytes", ", free ", out);
+    put_bytes(disk, "reserve_bytes", ", reserved ", out);
     buf_put_u8(out, '\n');
 }
 

@@ -10,7 +10,8 @@
 
 enum {
     FLUSH_EVERY_MS = 1000,
-    FLUSH_AGAIN_MS = 60000,        /* after one that did not fit */
+    FLUSH_AGAIN_MS = 60000,        /* after one that did not fit into the map */
+    FLUSH_ROOM_MS = 5000,          /* or for which the file system had no room */
     FLUSH_BYTES = 8 * 1024 * 1024, /* sooner, when so much has gathered */
     FLUSH_READERS_MS = 30000,      /* later, when somebody reads the rows */
     FLUSH_LAST_MS = 5000,          /* a clean stop waits so long for a flush in hand */
@@ -163,7 +164,7 @@ void server_flush_take(struct server *s)
     s->flush_failed = code != 0;
     if (code) {
         node_flush_failed(s->node); /* what did not fit was said */
-        s->flush_at = s->now + FLUSH_AGAIN_MS;
+        s->flush_at = s->now + (code == -RD_EDISK_FULL ? FLUSH_ROOM_MS : FLUSH_AGAIN_MS);
     } else {
         node_flushed(s->node);
     }
@@ -190,7 +191,7 @@ mono_ms server_flush_due(const struct server *s)
         return UINT64_MAX;
     }
     if (node_flush_is_urgent(s->node)) {
-        return s->now;
+        return s->flush_failed ? s->flush_at : s->now;
     }
     if (waits_for_readers(s)) {
         return s->flush_at + FLUSH_READERS_MS;

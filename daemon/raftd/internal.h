@@ -130,6 +130,7 @@ struct server {
     mono_ms batch_since;
     bool stalled;
     bool log_full; /* has been said */
+    bool disk_low; /* likewise */
 
     struct store_mark mark; /* what the rows on disk were the state of, at the start */
     struct store_row *flush_rows;

@@ -142,6 +142,9 @@ static void put_process(struct jw *j, const struct report_status *s)
     jw_u64(j, "log_commit_p99_us", s->log_commit_p99_us);
     jw_u64(j, "log_bytes", s->log_bytes);
     jw_u64(j, "state_bytes", s->state_bytes);
+    jw_u64(j, "log_commit_p50_us", s->log_commit_p50_us);
+    put_known(j, "free_bytes", s->free_bytes);
+    jw_u64(j, "reserve_bytes", s->reserve_bytes);
     jw_object_end(j);
     jw_object(j, "process");
     jw_u64(j, "rss_bytes", s->rss_bytes);

@@ -55,9 +55,11 @@ struct report_status {
     uint64_t digest;
     uint32_t voters, need, reachable;
     struct report_members members; /* committed; the numbers above are of what is in force */
-    const char *disk_state;        /* "ok", "stalled" */
-    uint32_t log_commit_p99_us;
-    uint64_t log_bytes, state_bytes;
+    const char *disk_state;        /* "ok", "low", "stalled" */
+    uint32_t log_commit_p50_us, log_commit_p99_us;
+    uint64_t log_bytes, state_bytes; /* pages in use */
+    uint64_t free_bytes;             /* of the file system, or REPORT_UNKNOWN */
+    uint64_t reserve_bytes;          /* that were taken ahead */
     uint64_t rss_bytes, fds, uptime_ms;
 };
 

@@ -24,6 +24,41 @@ static void watch_log(struct server *s)
     s->log_full = full;
 }
 
+/* What is free may have been taken by others: the operator hears of it before anything fails. */
+static void note_room(const struct store_room *room)
+{
+    if (room->low) {
+        log_warning("raftd", "the disk is low: what grows is refused where no other voter has room",
+                    LOG_STR("path", room->path), LOG_U64("free_bytes", room->free_bytes),
+                    LOG_U64("log_reserve_bytes", room->log_bytes),
+                    LOG_U64("state_reserve_bytes", room->state_bytes),
+                    LOG_U64("wanted_bytes", room->wanted_bytes),
+                    LOG_STR("do", "free space on this file system, or give it more; raftd goes on "
+                                  "by itself then"));
+    } else {
+        log_notice("raftd", "the disk has room again", LOG_STR("path", room->path),
+                   LOG_U64("free_bytes", room->free_bytes),
+                   LOG_U64("log_reserve_bytes", room->log_bytes),
+                   LOG_U64("state_reserve_bytes", room->state_bytes));
+    }
+}
+
+static void watch_room(struct server *s)
+{
+    struct store_room room;
+
+    store_room_get(s->store, &room);
+    node_set_room(s->node, &(struct node_room){.low = room.low,
+                                               .path = room.path,
+                                               .free_bytes = room.free_bytes,
+                                               .reserve_bytes = room.log_bytes + room.state_bytes,
+                                               .log_reserve_bytes = room.log_bytes});
+    if (room.low != s->disk_low) {
+        s->disk_low = room.low;
+        note_room(&room);
+    }
+}
+
 static int take_completion(struct server *s)
 {
     uint64_t seq = 0;
@@ -311,6 +346,7 @@ static int turn(struct server *s)
         return code;
     }
     server_flush_take(s);
+    watch_room(s);
     server_inbox_feed(s);
     check_stall(s);
     code = take_output(s, node_end(s->node));

@@ -132,10 +132,15 @@ static uint64_t open_descriptors(void)
 static void view_disk(const struct server *s, struct report_status *out)
 {
     struct store_stats stats;
+    struct store_room room;
 
     store_stats_get(s->store, &stats);
-    out->disk_state = s->stalled ? "stalled" : "ok";
+    store_room_get(s->store, &room);
+    out->disk_state = s->stalled ? "stalled" : room.low ? "low" : "ok";
+    out->log_commit_p50_us = stats.commit_p50_us;
     out->log_commit_p99_us = stats.commit_p99_us;
+    out->free_bytes = stats.free_bytes == UINT64_MAX ? REPORT_UNKNOWN : stats.free_bytes;
+    out->reserve_bytes = room.log_bytes + room.state_bytes;
     out->log_bytes = stats.log_bytes;
     out->state_bytes = stats.state_bytes;
 }

@@ -4,11 +4,11 @@
 #include <lmdb.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/err.h"
 #include "base/log.h"
+#include "store/reserve.h"
 
 #define FREE_UNKNOWN UINT64_MAX
 #define FULL_BELOW_BYTES (UINT64_C(1) << 20) /* less than this is "nothing left" */
@@ -63,17 +63,6 @@ int store_fault_code_running(int rc, uint64_t free_bytes)
     return code == -RD_ECONFIG ? -RD_EDISK : code;
 }
 
-/* What this process could still write; FREE_UNKNOWN when the file system does not say. */
-static uint64_t free_bytes_at(const char *path)
-{
-    struct statvfs fs;
-
-    if (statvfs(path, &fs) != 0) {
-        return FREE_UNKNOWN;
-    }
-    return (uint64_t)fs.f_frsize * (geteuid() == 0 ? fs.f_bfree : fs.f_bavail);
-}
-
 static const char *advice(int code)
 {
     switch (-code) {
@@ -106,7 +95,7 @@ static void report(const char *what, const char *path, int rc, uint64_t free_byt
 
 int store_fault_report(const char *what, const char *path, int rc)
 {
-    uint64_t free_bytes = free_bytes_at(path);
+    uint64_t free_bytes = store_free_bytes(path);
     int code = store_fault_code(rc, free_bytes);
 
     report(what, path, rc, free_bytes, code);
@@ -115,7 +104,7 @@ int store_fault_report(const char *what, const char *path, int rc)
 
 int store_fault_report_running(const char *what, const char *path, int rc)
 {
-    uint64_t free_bytes = free_bytes_at(path);
+    uint64_t free_bytes = store_free_bytes(path);
     int code = store_fault_code_running(rc, free_bytes);
 
     report(what, path, rc, free_bytes, code);

@@ -67,13 +67,37 @@ static int write_flush(const struct store_rows *r, const struct store_flush *flu
     return store_env_commit(&txn);
 }
 
+/* Its rows, and the pages in which they are changed: those are copied, at worst all there are. */
+static struct store_need need_of_flush(const struct store_rows *r, const struct store_flush *flush)
+{
+    uint64_t pages = (uint64_t)flush->rows_count * STORE_RESERVE_PAGE;
+    uint64_t bytes = store_rows_bytes(r);
+    uint64_t copied = pages < bytes ? pages : bytes;
+    /* Which pages are free is written down, eight bytes each. */
+    struct store_need need = {.bytes = STORE_RESERVE_COMMIT + copied / STORE_RESERVE_PAGE * 8,
+                              .pages_bytes = copied};
+
+    for (uint32_t i = 0; i < flush->rows_count; i++) {
+        const struct store_row *row = &flush->rows[i];
+        if (!row->deleted) {
+            store_reserve_record(row->key_size + row->value_size, &need);
+        }
+    }
+    return need;
+}
+
 /* As for the log: after a failed write nobody knows what the disk holds. A full map changed nothing,
  * and the log still has what these rows are made of. */
 static int run(void *arg, const void *job)
 {
-    const struct store_rows *r = arg;
-    int rc = write_flush(r, job);
+    struct store_rows *r = arg;
+    const struct store_need need = need_of_flush(r, job);
+    bool news = false;
 
+    if (!store_reserve_covers(&r->reserve, &need, &news)) {
+        return -RD_EDISK_FULL; /* the chore, which follows, says so */
+    }
+    int rc = write_flush(r, job);
     if (rc == 0) {
         return 0;
     }
@@ -86,6 +110,13 @@ static int run(void *arg, const void *job)
     return code;
 }
 
+static uint32_t keep_room(void *arg, bool *news)
+{
+    struct store_rows *r = arg;
+
+    return store_reserve_keep(&r->reserve, news);
+}
+
 /* ---- Loop thread ---- */
 
 int store_rows_init(struct store_rows *r, const struct store_env *env)
@@ -94,6 +125,7 @@ int store_rows_init(struct store_rows *r, const struct store_env *env)
     int rc = mdb_txn_begin(env->mdb, NULL, 0, &txn);
 
     *r = (struct store_rows){.env = env};
+    store_reserve_init(&r->reserve, env);
     if (rc == 0) {
         rc = mdb_dbi_open(txn, STORE_NAME_ROWS, MDB_CREATE, &r->dbi);
         if (rc == 0) {
@@ -105,7 +137,7 @@ int store_rows_init(struct store_rows *r, const struct store_env *env)
     if (rc != 0) {
         return store_fault_report("the state cannot be opened", env->path, rc);
     }
-    int code = store_worker_init(&r->worker, "raftd-state", env->path, run, r);
+    int code = store_worker_init(&r->worker, "raftd-state", env->path, run, keep_room, r);
     if (code != 0) {
         log_error("store", "the state thread cannot be prepared", LOG_ERR(code));
     }

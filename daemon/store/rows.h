@@ -8,6 +8,7 @@
 #define RAFTD_STORE_ROWS_H
 
 #include "store/env.h"
+#include "store/reserve.h"
 #include "store/store.h"
 #include "store/worker.h"
 
@@ -15,6 +16,7 @@ struct store_rows {
     const struct store_env *env; /* state/ */
     MDB_dbi dbi;
     struct store_worker worker;
+    struct store_reserve reserve;
     struct store_flush flush; /* in hand */
 };
 

@@ -260,6 +260,22 @@ uint64_t store_log_bytes(struct store *s)
     return bytes;
 }
 
+void store_room_get(const struct store *s, struct store_room *out)
+{
+    struct store_reserve_state log;
+    struct store_reserve_state state;
+
+    store_reserve_get(&s->writer.reserve, &log);
+    store_reserve_get(&s->rows.reserve, &state);
+    bool by_state = state.low && !log.low;
+    *out = (struct store_room){.low = log.low || state.low,
+                               .path = by_state ? s->files.state.path : s->files.log.path,
+                               .free_bytes = by_state ? state.free_bytes : log.free_bytes,
+                               .log_bytes = log.ahead_bytes,
+                               .state_bytes = state.ahead_bytes,
+                               .wanted_bytes = log.wanted_bytes};
+}
+
 void store_stats_get(struct store *s, struct store_stats *out)
 {
     uint64_t outstanding_ms = store_worker_outstanding_ms(&s->writer.worker);
@@ -271,6 +287,7 @@ void store_stats_get(struct store *s, struct store_stats *out)
         .commit_p99_us = store_latency_percentile(&s->latency, 99),
         .log_bytes = store_log_bytes(s),
         .state_bytes = store_rows_bytes(&s->rows),
+        .free_bytes = store_free_bytes(s->files.log.path),
         .commits = s->commits,
         .entries = s->entries,
     };

@@ -81,7 +81,8 @@ struct store_batch { /* one group commit */
 void store_submit(struct store *s, const struct store_batch *batch);
 /* The seq of the batch completed since the last call, 0: none. Clears the eventfd. -RD_EMAP_FULL:
  * the map is full, nothing of the batch was written (one line was logged): nothing that depended on
- * it may leave, and the process must end with that code. Any other failure ended it already. */
+ * it may leave, and the process must end with that code. Any other failure ended it already. A batch for
+ * whose entries the file system has no room is outstanding until it has. */
 int store_completed(struct store *s, uint64_t *seq);
 
 /* ---- The state's rows, written behind ---- */
@@ -119,8 +120,9 @@ struct store_flush {
 void store_state_submit(struct store *s, const struct store_flush *flush);
 bool store_state_is_idle(struct store *s); /* nothing is in flight, nor waits to be taken */
 int store_state_event_fd(const struct store *s);
-/* true: the flush completed since the last call. `code`: 0, or -RD_EMAP_FULL: the map is full, nothing
- * of the flush was written (one line was logged); any other failure ended the process. */
+/* true: the flush completed since the last call. `code`: 0, or nothing of it was written: -RD_EMAP_FULL,
+ * the map is full (one line was logged); -RD_EDISK_FULL, the file system has no room for it. Any other
+ * failure ended the process. */
 bool store_state_completed(struct store *s, int *code);
 
 /* ---- Snapshots of the rows, loop thread ---- */
@@ -160,11 +162,27 @@ int store_check(const char *data_dir, struct store_check *out);
 uint32_t store_load(void *arg, raft_index first, uint32_t count_max, uint64_t bytes_max,
                     struct raft_entry *out);
 
+/* ---- Room on the file system ---- */
+
+struct store_room {
+    bool
+        low; /* no more could be reserved ahead for one of the two environments: it is tried again */
+    const char *path;                /* of that one, or of log/ */
+    uint64_t free_bytes;             /* of the file system, when it was asked for more last */
+    uint64_t log_bytes, state_bytes; /* reserved ahead, beyond what each uses */
+    uint64_t wanted_bytes;           /* that each is to have */
+};
+
+/* Cheap enough for every turn: no system call. When `low` changes, store_event_fd() or
+ * store_state_event_fd() becomes readable. */
+void store_room_get(const struct store *s, struct store_room *out);
+
 struct store_stats {
     uint64_t outstanding_ms;               /* how long the batch in flight has been; 0: none */
     bool stalled;                          /* longer than stall_timeout */
     uint32_t commit_p50_us, commit_p99_us; /* of the last 1,000 commits */
     uint64_t log_bytes, state_bytes;       /* pages in use */
+    uint64_t free_bytes;                   /* of the file system; UINT64_MAX: it does not say */
     uint64_t commits, entries;
 };
 void store_stats_get(struct store *s, struct store_stats *out);

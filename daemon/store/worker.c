@@ -22,40 +22,95 @@ static void signal_loop(const struct store_worker *w)
     rd_assert(write(w->event_fd, &one, sizeof one) == (ssize_t)sizeof one);
 }
 
+static void poke(struct store_worker *w, bool news)
+{
+    if (news && !w->poked) {
+        w->poked = true;
+        signal_loop(w);
+    }
+}
+
+/* The mutex is held here, but not while it works; as below. */
+static void run_chore(struct store_worker *w)
+{
+    bool news = false;
+
+    (void)pthread_mutex_unlock(&w->mutex);
+    uint32_t chore_in_ms = w->chore(w->arg, &news);
+    (void)pthread_mutex_lock(&w->mutex);
+    w->chore_in_ms = chore_in_ms;
+    poke(w, news);
+}
+
+static void run_job(struct store_worker *w)
+{
+    const void *job = w->job;
+
+    (void)pthread_mutex_unlock(&w->mutex);
+    uint64_t begun_us = mono_now_us();
+    int code = w->run(w->arg, job);
+    uint64_t took_us = mono_now_us() - begun_us;
+
+    (void)pthread_mutex_lock(&w->mutex);
+    w->code = code;
+    w->took_us = took_us;
+    w->phase = STORE_DONE;
+    signal_loop(w);
+}
+
+/* false: so much time has passed. */
+static bool wait_for_wake(struct store_worker *w, uint32_t ms)
+{
+    const struct timespec until = mono_wait_until(ms);
+
+    return pthread_cond_timedwait(&w->wake, &w->mutex, &until) != ETIMEDOUT;
+}
+
+/* false: told to stop, and there is none. */
+static bool wait_for_job(struct store_worker *w)
+{
+    while (w->phase != STORE_BUSY && !w->stopping) {
+        if (w->chore_in_ms == 0) {
+            (void)pthread_cond_wait(&w->wake, &w->mutex);
+        } else if (!wait_for_wake(w, w->chore_in_ms)) {
+            run_chore(w);
+        }
+    }
+    return w->phase == STORE_BUSY;
+}
+
 static void *worker_main(void *arg)
 {
     struct store_worker *w = arg;
 
     (void)pthread_mutex_lock(&w->mutex);
-    for (;;) {
-        while (w->phase != STORE_BUSY && !w->stopping) {
-            (void)pthread_cond_wait(&w->wake, &w->mutex);
-        }
-        if (w->phase != STORE_BUSY) {
-            break;
-        }
-        const void *job = w->job;
-        (void)pthread_mutex_unlock(&w->mutex);
-
-        uint64_t begun_us = mono_now_us();
-        int code = w->run(w->arg, job);
-        uint64_t took_us = mono_now_us() - begun_us;
-
-        (void)pthread_mutex_lock(&w->mutex);
-        w->code = code;
-        w->took_us = took_us;
-        w->phase = STORE_DONE;
-        signal_loop(w);
+    run_chore(w);
+    while (wait_for_job(w)) {
+        run_job(w);
+        run_chore(w);
     }
     (void)pthread_mutex_unlock(&w->mutex);
     return NULL;
 }
 
+bool store_worker_pause(struct store_worker *w, uint32_t ms, bool news)
+{
+    (void)pthread_mutex_lock(&w->mutex);
+    poke(w, news);
+    if (!w->stopping) {
+        (void)wait_for_wake(w, ms);
+    }
+    bool stopping = w->stopping;
+    (void)pthread_mutex_unlock(&w->mutex);
+    return !stopping;
+}
+
 /* ---- Loop thread ---- */
 
 int store_worker_init(struct store_worker *w, const char *name, const char *path, store_job *run,
-                      void *arg)
+                      store_chore *chore, void *arg)
 {
+    pthread_condattr_t clock;
     int event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
     if (event_fd < 0) {
@@ -64,11 +119,15 @@ int store_worker_init(struct store_worker *w, const char *name, const char *path
     *w = (struct store_worker){.name = name,
                                .path = path,
                                .run = run,
+                               .chore = chore,
                                .arg = arg,
                                .event_fd = event_fd,
                                .phase = STORE_IDLE};
     rd_assert(pthread_mutex_init(&w->mutex, NULL) == 0);
-    rd_assert(pthread_cond_init(&w->wake, NULL) == 0);
+    rd_assert(pthread_condattr_init(&clock) == 0);
+    rd_assert(pthread_condattr_setclock(&clock, CLOCK_MONOTONIC) == 0);
+    rd_assert(pthread_cond_init(&w->wake, &clock) == 0);
+    (void)pthread_condattr_destroy(&clock);
     return 0;
 }
 
@@ -147,8 +206,11 @@ bool store_worker_take(struct store_worker *w, int *code, uint64_t *took_us)
     bool taken = false;
 
     (void)pthread_mutex_lock(&w->mutex);
-    if (w->phase == STORE_DONE) {
+    if (w->phase == STORE_DONE || w->poked) {
         rd_assert(read(w->event_fd, &ignored, sizeof ignored) == (ssize_t)sizeof ignored);
+        w->poked = false;
+    }
+    if (w->phase == STORE_DONE) {
         *code = w->code;
         *took_us = w->took_us;
         w->phase = STORE_IDLE;

@@ -55,11 +55,49 @@ static int code_of_write(const struct store_env *env, int rc)
     return code;
 }
 
+static struct store_need need_of_batch(const struct store_batch *batch)
+{
+    struct store_need need = {.bytes = STORE_RESERVE_COMMIT};
+
+    for (uint32_t i = 0; i < batch->entries_count; i++) {
+        const struct raft_entry *e = &batch->entries[i];
+        store_reserve_record(STORE_ENTRY_HEADER_SIZE + (e->data ? e->data->size : 0), &need);
+    }
+    return need;
+}
+
+/* Entries for which there is no room wait for it, for as long as it takes: to the loop the commit is
+ * outstanding, like that of a disk that hangs. A term and a vote need none: they go where earlier ones
+ * were. false: told to stop. */
+static bool wait_for_room(struct store_writer *w, const struct store_batch *batch)
+{
+    const struct store_need need = need_of_batch(batch);
+    bool news = false;
+
+    while (batch->entries_count && !store_reserve_covers(&w->reserve, &need, &news)) {
+        if (!store_worker_pause(&w->worker, STORE_RESERVE_AGAIN_MS, news)) {
+            return false;
+        }
+        news = false;
+    }
+    return true;
+}
+
 static int run(void *arg, const void *job)
 {
-    const struct store_writer *w = arg;
+    struct store_writer *w = arg;
 
+    if (!wait_for_room(w, job)) {
+        return -RD_EDISK_FULL;
+    }
     return code_of_write(w->env, write_batch(w->env, w->dbi, job));
+}
+
+static uint32_t keep_room(void *arg, bool *news)
+{
+    struct store_writer *w = arg;
+
+    return store_reserve_keep(&w->reserve, news);
 }
 
 /* ---- Loop thread ---- */
@@ -67,7 +105,8 @@ static int run(void *arg, const void *job)
 int store_writer_init(struct store_writer *w, const struct store_env *env, MDB_dbi dbi)
 {
     *w = (struct store_writer){.env = env, .dbi = dbi};
-    return store_worker_init(&w->worker, "raftd-log", env->path, run, w);
+    store_reserve_init(&w->reserve, env);
+    return store_worker_init(&w->worker, "raftd-log", env->path, run, keep_room, w);
 }
 
 int store_writer_now(struct store_writer *w, const struct store_batch *batch)

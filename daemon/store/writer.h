@@ -5,6 +5,7 @@
 #define RAFTD_STORE_WRITER_H
 
 #include "store/env.h"
+#include "store/reserve.h"
 #include "store/store.h"
 #include "store/worker.h"
 
@@ -12,6 +13,7 @@ struct store_writer {
     const struct store_env *env;
     MDB_dbi dbi;
     struct store_worker worker;
+    struct store_reserve reserve;
     struct store_batch batch; /* in hand */
 };
 
@@ -20,6 +22,7 @@ struct store_result {
     uint32_t entries_count;
     uint64_t commit_us; /* begin to durable */
     int code;           /* 0 or -RD_EMAP_FULL: any other failure ends the process */
+    /* (Told to stop while it waits for room, it writes nothing, and nobody takes the result.) */
 };
 
 int store_writer_init(struct store_writer *w, const struct store_env *env,

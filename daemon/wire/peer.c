@@ -56,7 +56,8 @@ static bool forward_reply_is_valid(const Raftd__Peer__ForwardReply *m)
 {
     return field_is_number(m->incarnation) && m->seq > 0 && field_is_number(m->seq) &&
            field_is_code(m->code) && field_is_number(m->revision) && field_is_number(m->index) &&
-           field_is_number(m->term) && field_is_number(m->actual);
+           field_is_number(m->term) && field_is_number(m->actual) &&
+           field_is_number(m->free_bytes) && field_is_number(m->reserve_bytes);
 }
 
 static void forward_reply_encode(const struct peer_forward_reply *r, struct buf *out)
@@ -75,6 +76,9 @@ static void forward_reply_encode(const struct peer_forward_reply *r, struct buf 
     m.term = r->result.term;
     m.actual = r->result.actual;
     m.deleted = r->result.deleted;
+    m.disk_low = r->disk_low;
+    m.free_bytes = r->free_bytes;
+    m.reserve_bytes = r->reserve_bytes;
     rd_assert(forward_reply_is_valid(&m));
     Raftd__Peer__Envelope e = peer_envelope(RAFTD__PEER__ENVELOPE__BODY_FORWARD_REPLY);
     e.forward_reply = &m;
@@ -98,7 +102,10 @@ static int forward_reply_decode(const Raftd__Peer__ForwardReply *m, const struct
                                      .index = m->index,
                                      .term = m->term,
                                      .actual = m->actual,
-                                     .deleted = m->deleted}},
+                                     .deleted = m->deleted},
+                          .disk_low = m->disk_low != 0,
+                          .free_bytes = m->free_bytes,
+                          .reserve_bytes = m->reserve_bytes},
     };
     return 0;
 }

@@ -7,7 +7,7 @@
 enum {
     HELLO_REST_MAX = FRAME_HEAD + 3 + 2 * (3 + 16) + 4 * (1 + 5) + 11 + 2 + PEER_NAME_SIZE +
                      PEER_URI_SIZE + RAFT_ADDRESS_SIZE + PEER_VERSION_SIZE + PEER_NAME_SIZE +
-                     5 * 3 + (2 + 8),
+                     5 * 3 + (2 + 8) + (2 + 1),
     HELLO_LIST_MAX = PEER_MEMBER_LIST_SIZE + 3,
     HELLO_MEMORY_MAX = 3 * (1 + 9) + 2 + (1 + 8),
     HELLO_BINDINGS_MAX = RAFT_MEMBERS_MAX * (2 + 6 + 2 + 16 + HELLO_MEMORY_MAX),
@@ -95,6 +95,7 @@ static void hello_pack(struct peer_hello *h, struct buf *out)
     m.protocol_max = h->protocol_max;
     m.empty = h->empty;
     m.election_timeout_ms = h->election_timeout_ms;
+    m.disk_low = h->disk_low;
     m.process = h->process;
     m.session = h->session;
     m.name = field_mended(h->name, sizeof h->name);
@@ -139,6 +140,7 @@ int peer_hello_decode(const Raftd__Peer__Hello *m, const struct frame *frame, st
     h->protocol_max = (uint16_t)m->protocol_max;
     h->empty = m->empty != 0;
     h->election_timeout_ms = m->election_timeout_ms;
+    h->disk_low = m->disk_low != 0;
     h->process = m->process;
     h->session = m->session;
     field_copy_text(&m->name, h->name);

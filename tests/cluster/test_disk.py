@@ -1,6 +1,7 @@
 """Disks that fail: system calls of the unmodified binary are made to fail by strace."""
 import os
 import shutil
+import signal
 import subprocess
 import time
 
@@ -214,6 +215,55 @@ def test_slow_disk_of_a_follower_slows_nobody(trio):
                 assert "revision" in batch.ask(f"put k{i} v", seconds=5)
         assert trio.leader(among=trio.others(victim)) is leader
         trio.settled(seconds=60)
+
+
+def kill_with_strace(node):
+    """By itself strace would wait out its delay before it saw the end."""
+    node.signal(signal.SIGKILL)
+    node.process.kill()
+    node.kill()
+
+
+def lead_with(cluster, victim):
+    """Have this node lead before its disk hangs."""
+    def leads():
+        leader = cluster.leader()
+        return leader is victim or not leader.ctl("transfer", victim.id, timeout="5s")
+    wait_until(leads, 30, f"n{victim.id} leads")
+
+
+def test_leader_whose_disk_hangs_tells_a_successor(make_cluster):
+    """D4: a sync that takes 30 s. Who has all entries is told to lead; nobody has to miss the old leader
+    first, which goes on answering, knows why, and passes on what it is asked."""
+    cluster = make_cluster(3, options={"storage.stall_timeout": "1s"})
+    cluster.formed()
+    victim = cluster[1]
+    others = cluster.others(victim)
+    victim.stop()
+    with Injected(victim, "fdatasync:delay_enter=30000000:when=150+"):
+        victim.start()
+        lead_with(cluster, victim)
+        term = victim.status()["term"]
+        written = 0
+        with victim.batch(timeout="25s") as batch:
+            # The others are a majority: writes go on over the hang, over the hand-over, and after it.
+            while victim.status()["disk"]["state"] != "stalled":
+                assert "revision" in batch.ask(f"put k{written} v", seconds=25)
+                written += 1
+                assert written < 3000, "its disk hangs"
+            new = wait_until(lambda: next((n for n in others if n.status()["is_leader"]), None), 10,
+                             "another node leads")
+            assert "revision" in batch.ask("put after v", seconds=25)
+        seen = victim.status()
+        assert seen["disk"]["state"] == "stalled" and seen["reason"].startswith("disk: "), seen
+        assert not seen["is_leader"] and seen["term"] > term
+        assert "disk stalled" in victim.run("status", text=True).stdout
+        log = victim.log_text()
+        assert "disk: a log commit is overdue" in log
+        assert len(new.ok("list", "k")["kvs"]) == written
+        kill_with_strace(victim)
+    victim.start()
+    cluster.settled()
 
 
 def test_leader_whose_disk_hangs_gives_way(make_cluster):

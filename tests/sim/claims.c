@@ -81,6 +81,9 @@ static void check_numbers(struct sim *s, struct sim_host *h, const struct raft_v
     if (v->claims_after > now + s->knobs.timeout_ms + 1) {
         sim_violation(s, h, "trap 51: may not claim for %llu ms", (ull)(v->claims_after - now));
     }
+    if (lease > 0 && h->stalled) {
+        sim_violation(s, h, "trap 44: a lease of %u ms while its disk hangs", lease);
+    }
     if (lease > 0 && (v->transfer_sent || s->handed_over[v->term])) {
         sim_violation(s, h, "trap 50: a lease of %u ms in term %llu, which was handed over", lease,
                       (ull)v->term);
@@ -100,8 +103,9 @@ void claims_check(struct sim *s, struct sim_host *h, const struct raft_view *v)
     if (lease > 0 && s->knobs.bounded_clocks) {
         check_leases(s, h, v);
     }
-    /* Where nothing is handed over, what could be told is as good as told. */
+    /* Where only disks that hang make leaders hand over, all that could be told is told. */
     if (claim > 0 && s->knobs.bounded_clocks && !s->knobs.churn) {
+        node_claim_told(h->node);
         tell(s, h, v->term, claim);
     }
 }

@@ -92,6 +92,16 @@ static void restore(struct sim *s, struct sim_host *h)
     states_restored(s, h);
 }
 
+void host_room(struct sim_host *h)
+{
+    const struct node_room room = {
+        .low = h->low, .path = "/data", .reserve_bytes = 1U << 30, .log_reserve_bytes = 1U << 30};
+
+    if (host_is_up(h)) {
+        node_set_room(h->node, &room);
+    }
+}
+
 void host_start(struct sim *s, struct sim_host *h)
 {
     struct node_config config;
@@ -120,6 +130,7 @@ void host_start(struct sim *s, struct sim_host *h)
     h->knew_removed = false;
     memset(h->told, 0, sizeof h->told);
     node_start(h->node, host_clock(s, h), &fresh);
+    host_room(h);
     sim_trace(s, h, "starts: store %u, start %llu of it, term %llu, entries %llu to %llu",
               h->store->id.bytes[1], (unsigned long long)h->store->incarnation,
               (unsigned long long)h->store->disk.term,

@@ -12,7 +12,7 @@ enum fault {
     FAULT_PAUSE,
     FAULT_CRASH,
     FAULT_CRASH_ALL,
-    FAULT_STALL,
+    FAULT_STALL, /* a disk hangs for a while, or somebody else fills it */
     FAULT_BURST,
     FAULT_WIPE,      /* a data directory is lost */
     FAULT_OLD_DISK,  /* one that was there before comes back */
@@ -235,10 +235,22 @@ static void crash_all(struct sim *s)
     }
 }
 
+/* Somebody else fills its file system, or makes room on it. */
+static void crowd(struct sim *s, struct sim_host *h)
+{
+    h->low = !h->low;
+    sim_trace(s, h, "its disk %s", h->low ? "is low" : "has room");
+    host_room(h);
+}
+
 static void stall(struct sim *s)
 {
     struct sim_host *h = &s->hosts[victim(s)];
 
+    if (sim_chance(s, 400000)) {
+        crowd(s, h);
+        return;
+    }
     h->stall_until = s->now + sim_range(s, 1000, sim_timeouts(s, 10));
     sim_trace(s, h, "its disk is slow");
 }
@@ -409,6 +421,8 @@ void nemesis_stop(struct sim *s)
     for (uint32_t i = 0; i < s->knobs.hosts; i++) {
         s->hosts[i].crash = SIM_CRASH_NONE;
         s->hosts[i].stall_until = 0;
+        s->hosts[i].low = false;
+        host_room(&s->hosts[i]);
         if (s->hosts[i].paused_until > s->now) {
             s->hosts[i].paused_until = s->now;
         }

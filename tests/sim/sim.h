@@ -156,6 +156,7 @@ struct sim_host {
     bool batch_written;
     const struct node_flush *flush; /* of the state, in flight */
     bool stalled;
+    bool low; /* its disk has no room for growth; over all lives */
     /* What the node was told is durable: the measure for what may leave. */
     raft_term told_term;
     raft_id told_vote;
@@ -383,6 +384,7 @@ void sim_event_done(struct sim_event *e); /* free what it owns */
 bool host_is_up(const struct sim_host *h);
 mono_ms host_clock(const struct sim *s, const struct sim_host *h);
 void host_start(struct sim *s, struct sim_host *h);
+void host_room(struct sim_host *h); /* it learns whether its disk is low */
 void host_crash(struct sim *s, struct sim_host *h, const char *why);
 /* One turn around what `e` brings (and, perhaps, what arrives together with it). */
 void host_event(struct sim *s, struct sim_event *e);

@@ -33,6 +33,21 @@ static void the_wall_clock_is_apart(void **state)
     assert_in_range(wall, before, after);
 }
 
+static void a_wait_ends_so_much_later(void **state)
+{
+    static const uint32_t waits[] = {0, 1, 999, 1000, 1001, UINT32_MAX};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof waits / sizeof *waits; i++) {
+        uint64_t before = system_us(CLOCK_MONOTONIC);
+        struct timespec until = mono_wait_until(waits[i]);
+        uint64_t after = system_us(CLOCK_MONOTONIC);
+        uint64_t us = (uint64_t)until.tv_sec * 1000000 + (uint64_t)until.tv_nsec / 1000;
+        assert_in_range(until.tv_nsec, 0, 999999999);
+        assert_in_range(us, before + waits[i] * UINT64_C(1000), after + waits[i] * UINT64_C(1000));
+    }
+}
+
 static void never_goes_back(void **state)
 {
     uint64_t last = mono_now_us();
@@ -50,6 +65,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(follows_the_boot_clock),
         cmocka_unit_test(the_wall_clock_is_apart),
+        cmocka_unit_test(a_wait_ends_so_much_later),
         cmocka_unit_test(never_goes_back),
     };
 

@@ -267,21 +267,59 @@ static void what_waits_for_a_hung_disk_is_bounded(void **state)
     rig_done(&g);
 }
 
+static void stall(struct rig *g, raft_id id)
+{
+    g->disk_held[id] = true;
+    rig_write(g, id, 1, "k", "v", 20000); /* in the commit that hangs */
+    rig_run(g, 10);
+    node_begin(g->nodes[id], g->now, 0);
+    node_disk(g->nodes[id], true);
+}
+
+/* The others have what it sent: one of them is told, and writes go on within milliseconds. */
 static void a_stalled_disk_costs_the_leadership(void **state)
 {
     (void)state;
     struct rig g;
-    struct node_public p;
 
     rig_init(&g, 3, 3);
     raft_id leader = rig_leader(&g);
-    node_begin(g.nodes[leader], g.now, 0);
-    node_disk(g.nodes[leader], true);
-    rig_run(&g, 1);
-    node_public_get(g.nodes[leader], g.now, &p);
+    raft_term term = rig_view(&g, leader).term;
+    stall(&g, leader);
+    struct node_public p = rig_public(&g, leader);
+    assert_int_equal(p.state, NODE_HANDING_OVER);
+    assert_false(p.is_leader);
+    assert_non_null(strstr(p.reason, "disk: a log commit is overdue, hands over to node "));
+    rig_write(&g, leader, 2, "k", "w", 20000);
+    rig_run(&g, 100);
+    assert_int_not_equal(rig_leader(&g), leader);
+    assert_int_equal(rig_view(&g, leader).term, term + 1);
+    assert_string_equal(rig_public(&g, leader).reason, "disk: a log commit is overdue");
+    assert_int_equal(rig_answer(&g, 1)->code, 0);
+    assert_int_equal(rig_answer(&g, 2)->code, 0); /* it waited for the new leader */
+    rig_done(&g);
+}
+
+static void a_stalled_disk_without_a_successor_costs_it_too(void **state)
+{
+    (void)state;
+    struct rig g;
+
+    rig_init(&g, 1, 1);
+    (void)rig_leader(&g);
+    stall(&g, 1);
+    struct node_public p = rig_public(&g, 1);
     assert_int_equal(p.state, NODE_FOLLOWER);
     assert_string_equal(p.reason, "disk: a log commit is overdue");
-    assert_int_not_equal(rig_leader(&g), leader);
+    rig_run(&g, 3000);
+    assert_int_equal(rig_public(&g, 1).state, NODE_FOLLOWER);
+    g.disk_held[1] = false;
+    rig_run(&g, 1);
+    node_begin(g.nodes[1], g.now, 0);
+    node_disk(g.nodes[1], false);
+    assert_int_equal(rig_leader(&g), 1);
+    rig_run(&g, 10);
+    assert_int_equal(rig_answer(&g, 1)->code, 0);
     rig_done(&g);
 }
 
@@ -406,6 +444,7 @@ int main(void)
         cmocka_unit_test(clients_bytes_are_bounded),
         cmocka_unit_test(what_waits_for_a_hung_disk_is_bounded),
         cmocka_unit_test(a_stalled_disk_costs_the_leadership),
+        cmocka_unit_test(a_stalled_disk_without_a_successor_costs_it_too),
         cmocka_unit_test(a_leader_whose_log_is_full_takes_no_writes),
         cmocka_unit_test(writes_that_would_fill_the_log_are_refused),
         cmocka_unit_test(a_full_log_says_nothing_of_earlier_attempts),

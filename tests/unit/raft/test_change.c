@@ -252,7 +252,7 @@ static void a_follower_has_nobody_to_tell(void **state)
     rig_save(&g);
     rig_step(&g, &(struct raft_event){.type = RAFT_EV_FLUSH});
     assert_int_equal(messages_to(&g, 3), 1);
-    rig_step(&g, &(struct raft_event){.type = RAFT_EV_DISK, .disk = {.stalled = true}});
+    rig_hear(&g, (struct raft_msg){.type = RAFT_MSG_APPEND_REPLY, .from = 2, .term = 9});
     assert_false(raft_leaving(g.r, 0, &id, &address));
     rig_done(&g);
 }

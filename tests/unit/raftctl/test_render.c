@@ -64,7 +64,8 @@ static const char status_json[] =
     "{\"id\":11,\"name\":\"evil\\u001b[2J\",\"address\":\"10.0.0.11:7400\",\"role\":\"learner\","
     "\"lag\":512,\"contact_ms\":9000,\"connected\":false,\"version\":null}],"
     "\"disk\":{\"state\":\"ok\",\"log_commit_p99_us\":1410,\"log_bytes\":512,"
-    "\"state_bytes\":3221225472},\"process\":{\"uptime_ms\":90061000}}";
+    "\"state_bytes\":3221225472,\"log_commit_p50_us\":380,\"free_bytes\":5368709120,"
+    "\"reserve_bytes\":1572864},\"process\":{\"uptime_ms\":90061000}}";
 
 static void status_is_one_screen(void **state)
 {
@@ -75,7 +76,8 @@ static void status_is_one_screen(void **state)
            "node      2 n2  10.0.0.2:7400  follower, voter, up 1d01h\n"
            "leader    10  10.0.0.10:7400  term 7, heard 41ms ago\n"
            "log       committed 18231, applied 18230, holds 8231..18232, revision 9120\n"
-           "disk      ok, commit p99 1.4ms, log 512 B, state 3.0 GiB\n"
+           "disk      ok, commit p50 0.4ms, p99 1.4ms, log 512 B, state 3.0 GiB, free 5.0 GiB, "
+           "reserved 1.5 MiB\n"
            "change    a membership change is not committed yet\n"
            "\n"
            "   ID  NAME      ROLE     ADDRESS         LAG  CONTACT  CONNECTED  VERSION\n"
@@ -206,10 +208,16 @@ static void health_is_one_word_and_why(void **state)
     expect_health("{" LED ",\"quorum\":{\"voters\":3,\"need\":2,\"reachable\":null}}",
                   "health    led (which voters are reachable, the leader knows)");
     expect_health("{" LED "," QUORUM(3, 2, 3) ",\"disk\":{\"state\":\"stalled\"}}",
-                  "health    degraded: the disk of this node is stalled");
+                  "health    degraded: disk stalled");
+    expect_health("{" LED "," QUORUM(3, 2, 3) ",\"disk\":{\"state\":\"stalled\"},\"reason\":"
+                                              "\"disk: a log commit is overdue\"}",
+                  "health    degraded: disk stalled: a log commit is overdue");
+    expect_health("{" LED "," QUORUM(3, 2, 3) ",\"disk\":{\"state\":\"low\",\"free_bytes\":1024,"
+                                              "\"reserve_bytes\":1048576},\"reason\":\"late\"}",
+                  "health    degraded: disk low (1.0 KiB free, 1.0 MiB in reserve); late");
     expect_health("{" LED "," QUORUM(3, 2, 2) ",\"disk\":{\"state\":\"full\"},\"reason\":\"late\"}",
-                  "health    degraded: 2 of 3 voters reachable, tolerates 0 failures; the disk of "
-                  "this node is full; late");
+                  "health    degraded: 2 of 3 voters reachable, tolerates 0 failures; disk full; "
+                  "late");
     expect_health("{" LED "," QUORUM(3, 2, 3) ",\"reason\":\"snapshot\"}",
                   "health    degraded: snapshot");
 }

@@ -60,6 +60,9 @@ static struct report_status sample_leader(void)
         .log_commit_p99_us = 410,
         .log_bytes = 4096,
         .state_bytes = 100,
+        .log_commit_p50_us = 210,
+        .free_bytes = 7000,
+        .reserve_bytes = 8000,
         .rss_bytes = 5000000,
         .fds = 12,
         .uptime_ms = 1500,
@@ -116,7 +119,8 @@ static void test_status_of_a_leader(void **state)
            "\"lag\":null,"
            "\"contact_ms\":null,\"connected\":false,\"trouble\":\"refused\",\"version\":null}],"
            "\"disk\":{\"state\":\"ok\",\"log_commit_p99_us\":410,\"log_bytes\":4096,"
-           "\"state_bytes\":100},"
+           "\"state_bytes\":100,\"log_commit_p50_us\":210,\"free_bytes\":7000,"
+           "\"reserve_bytes\":8000},"
            "\"process\":{\"rss_bytes\":5000000,\"fds\":12,\"uptime_ms\":1500}}");
 }
 
@@ -130,7 +134,8 @@ static void test_status_of_an_unconfigured_node(void **state)
                               .uri = "",
                               .store = uuid_of(0x03),
                               .public = {.state = NODE_UNCONFIGURED, .contact_ms = UINT64_MAX},
-                              .disk_state = "stalled"};
+                              .disk_state = "stalled",
+                              .free_bytes = REPORT_UNKNOWN};
     struct buf out = BUF_INIT;
 
     (void)state;
@@ -149,7 +154,8 @@ static void test_status_of_an_unconfigured_node(void **state)
            "\"quorum\":{\"voters\":0,\"need\":0,\"reachable\":0,\"failure_tolerance\":0},"
            "\"members\":[],"
            "\"disk\":{\"state\":\"stalled\",\"log_commit_p99_us\":0,\"log_bytes\":0,"
-           "\"state_bytes\":0},\"process\":{\"rss_bytes\":0,\"fds\":0,\"uptime_ms\":0}}");
+           "\"state_bytes\":0,\"log_commit_p50_us\":0,\"free_bytes\":null,\"reserve_bytes\":0},"
+           "\"process\":{\"rss_bytes\":0,\"fds\":0,\"uptime_ms\":0}}");
 }
 
 static void test_failure_tolerance_never_wraps(void **state)

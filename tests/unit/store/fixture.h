@@ -56,4 +56,11 @@ void fixture_edit(const char *dir, const char *name, fixture_edit_cb *edit, void
 typedef void fixture_child_cb(void *arg);
 int fixture_child(fixture_child_cb *body, void *arg);
 
+/* In a child: a tmpfs of its own at dir, with these mount options. Ends the child with
+ * FIXTURE_NO_NAMESPACE where that cannot be. */
+#define FIXTURE_NO_NAMESPACE 42
+void fixture_small_disk(const char *dir, const char *options);
+void fixture_put_filler(const char *path, size_t size); /* a file that takes room */
+void fixture_fill_disk(const char *dir);                /* dir/filler takes all that is free */
+
 #endif

@@ -10,12 +10,10 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -438,52 +436,142 @@ static void a_failed_write_ends_the_process(void **state)
     fixture_log_done(&log);
 }
 
-#define EXIT_NO_NAMESPACE 42
-
-static bool put_file(const char *path, const char *text)
+/* Is there a completion within so many milliseconds? */
+static bool completes(struct store *s, int within_ms, uint64_t *seq)
 {
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    bool done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+    mono_ms end = mono_now_ms() + (uint64_t)within_ms;
 
-    (void)close(fd);
-    return done;
-}
-
-/* Root of nothing but this child's own mounts, whoever runs the test. */
-static bool enter_namespace(void)
-{
-    char users[32];
-    char groups[32];
-
-    (void)snprintf(users, sizeof users, "0 %u 1", (unsigned)geteuid());
-    (void)snprintf(groups, sizeof groups, "0 %u 1", (unsigned)getegid());
-    return unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0 && put_file("/proc/self/setgroups", "deny") &&
-           put_file("/proc/self/uid_map", users) && put_file("/proc/self/gid_map", groups);
-}
-
-/* A file system of one megabyte, of this child alone. */
-static void write_into_a_small_disk(void *arg)
-{
-    const struct failing *f = arg;
-
-    if (!enter_namespace() || mount("none", f->dir, "tmpfs", 0, "size=1m") != 0) {
-        _exit(EXIT_NO_NAMESPACE);
+    *seq = 0;
+    while (*seq == 0 && mono_now_ms() < end) {
+        struct pollfd wait = {.fd = store_event_fd(s), .events = POLLIN};
+        (void)poll(&wait, 1, (int)(end - mono_now_ms()));
+        assert_int_equal(store_completed(s, seq), 0);
     }
-    write_until_the_end(f->dir, -1);
+    return *seq != 0;
 }
 
-static void a_full_disk_has_its_own_status(void **state)
+/* One entry of 20,000 bytes after the other, until one waits; its number. */
+static uint64_t write_until_one_waits(struct store *s, struct fixture_log *log)
 {
-    struct failing f = {*state, -1};
+    uint64_t done = 0;
 
+    for (uint64_t round = 1;; round++) {
+        fixture_log_add(log, 1, 20000, round);
+        struct store_batch batch = fixture_batch(log, round, round);
+        store_submit(s, &batch);
+        if (!completes(s, 1000, &done)) {
+            return round;
+        }
+        assert_int_equal(done, round);
+    }
+}
+
+static void await_room(struct store *s, bool low)
+{
+    struct store_room room = {.low = !low};
+    uint64_t none;
+
+    for (mono_ms end = mono_now_ms() + 20000; room.low != low && mono_now_ms() < end;) {
+        assert_false(completes(s, 10, &none));
+        store_room_get(s, &room);
+    }
+    assert_int_equal(room.low, low);
+}
+
+static void run_into_the_end_of_the_disk(void *arg)
+{
+    const char *dir = arg;
+    struct fixture_log log = {0};
+    struct store_info info;
+    struct store_stats stats;
+    struct store_room room;
+    uint64_t seq = 0;
+    char filler[PATH_MAX];
+
+    fixture_small_disk(dir, "size=4m");
+    struct store *s = fixture_open(dir, &info);
+    fixture_path(filler, sizeof filler, dir, "filler");
+    fixture_put_filler(filler, 2U << 20);
+    assert_int_equal(store_start(s), 0);
+    uint64_t waits = write_until_one_waits(s, &log);
+    assert_true(waits > 20);
+    store_room_get(s, &room);
+    assert_true(room.low && room.wanted_bytes == 256 * 1024 && room.free_bytes < 256 * 1024);
+    assert_non_null(strstr(room.path, "/log"));
+    store_stats_get(s, &stats);
+    assert_true(stats.outstanding_ms > 0 && stats.free_bytes < 256 * 1024);
+    assert_int_equal(unlink(filler), 0);
+    assert_true(completes(s, 20000, &seq));
+    assert_int_equal(seq, waits);
+    await_room(s, false);
+    store_room_get(s, &room);
+    assert_true(room.log_bytes >= room.wanted_bytes / 2);
+    store_close(s);
+    s = fixture_open(dir, &info);
+    assert_int_equal(info.last, waits);
+    assert_int_equal(fixture_verify(s, &log), 0);
+    store_close(s);
+    fixture_log_done(&log);
+}
+
+/* Nobody is told that it is durable, nothing fails, and it is written once there is room. */
+static void a_batch_without_room_waits_for_it(void **state)
+{
     fixture_capture_begin();
-    int status = fixture_child(write_into_a_small_disk, &f);
+    int status = fixture_child(run_into_the_end_of_the_disk, *state);
     const char *text = fixture_capture_end();
-    if (status == EXIT_NO_NAMESPACE) {
+
+    if (status == FIXTURE_NO_NAMESPACE) {
         skip(); /* no user namespaces here */
     }
-    assert_int_equal(status, RD_EXIT_DISK_FULL);
-    assert_non_null(strstr(text, "free space on this file system"));
+    if (status) {
+        print_error("%s", text);
+    }
+    assert_int_equal(status, 0);
+}
+
+static void stop_without_room(void *arg)
+{
+    const char *dir = arg;
+    struct fixture_log log = {0};
+    struct store_info info;
+    struct store_stats stats;
+    uint64_t seq = 0;
+
+    fixture_small_disk(dir, "size=4m");
+    struct store *s = fixture_open(dir, &info);
+    assert_int_equal(store_start(s), 0);
+    uint64_t waits = write_until_one_waits(s, &log);
+    mono_ms begun = mono_now_ms();
+    store_close(s);
+    assert_true(mono_now_ms() - begun < 4000); /* not given up on like a disk that hangs */
+    s = fixture_open(dir, &info);              /* what was reserved is there for a start */
+    assert_int_equal(info.last, waits - 1);
+    assert_int_equal(store_start(s), 0);
+    await_room(s, true);
+    const struct store_batch vote = {
+        .seq = 1, .hard_set = true, .cluster = {.bytes = {0xc1}}, .term = 2, .vote = 1};
+    store_submit(s, &vote); /* this needs no room */
+    assert_true(completes(s, 20000, &seq));
+    store_stats_get(s, &stats);
+    assert_int_equal(stats.outstanding_ms, 0);
+    store_close(s);
+    fixture_log_done(&log);
+}
+
+static void closing_does_not_wait_for_room(void **state)
+{
+    fixture_capture_begin();
+    int status = fixture_child(stop_without_room, *state);
+    const char *text = fixture_capture_end();
+
+    if (status == FIXTURE_NO_NAMESPACE) {
+        skip(); /* no user namespaces here */
+    }
+    if (status) {
+        print_error("%s", text);
+    }
+    assert_int_equal(status, 0);
 }
 
 #define WITH_DIR(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
@@ -500,7 +588,8 @@ int main(void)
         WITH_DIR(closing_gives_up_on_a_hanging_disk),
         WITH_DIR(a_full_map_is_told_and_harms_nothing),
         WITH_DIR(a_failed_write_ends_the_process),
-        WITH_DIR(a_full_disk_has_its_own_status),
+        WITH_DIR(a_batch_without_room_waits_for_it),
+        WITH_DIR(closing_does_not_wait_for_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

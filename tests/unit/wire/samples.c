@@ -100,6 +100,7 @@ static void sample_hello(struct prng *p, struct peer_hello *h)
     h->protocol_min = (uint16_t)prng_range(p, 1, 10);
     h->protocol_max = (uint16_t)prng_range(p, h->protocol_min, UINT16_MAX + 1);
     h->empty = prng_chance(p, 500000);
+    h->disk_low = prng_chance(p, 500000);
     h->election_timeout_ms = (uint32_t)prng_range(p, 0, (uint64_t)UINT32_MAX + 1);
     sample_text(p, h->name, sizeof h->name);
     sample_text(p, h->uri, sizeof h->uri);
@@ -227,6 +228,9 @@ static void sample_forward_reply(struct prng *p, struct peer_forward_reply *out)
                    .term = sample_number(p),
                    .actual = sample_number(p),
                    .deleted = (uint32_t)prng_next(p)},
+        .disk_low = prng_chance(p, 500000),
+        .free_bytes = sample_number(p),
+        .reserve_bytes = sample_number(p),
     };
 }
 
@@ -410,6 +414,7 @@ static void assert_hello_equal(const struct peer_hello *a, const struct peer_hel
     assert_int_equal(a->protocol_max, b->protocol_max);
     assert_int_equal(a->empty, b->empty);
     assert_int_equal(a->election_timeout_ms, b->election_timeout_ms);
+    assert_int_equal(a->disk_low, b->disk_low);
     assert_string_equal(a->name, b->name);
     assert_string_equal(a->uri, b->uri);
     assert_string_equal(a->address, b->address);
@@ -539,6 +544,9 @@ void assert_peer_equal(const struct peer_msg *a, const struct peer_msg *b)
         assert_int_equal(a->forward_reply.incarnation, b->forward_reply.incarnation);
         assert_int_equal(a->forward_reply.seq, b->forward_reply.seq);
         assert_result_equal(&a->forward_reply.result, &b->forward_reply.result);
+        assert_int_equal(a->forward_reply.disk_low, b->forward_reply.disk_low);
+        assert_int_equal(a->forward_reply.free_bytes, b->forward_reply.free_bytes);
+        assert_int_equal(a->forward_reply.reserve_bytes, b->forward_reply.reserve_bytes);
         return;
     case PEER_REFUSAL:
         assert_int_equal(a->refusal->code, b->refusal->code);

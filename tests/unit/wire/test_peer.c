@@ -146,6 +146,8 @@ static void test_truncated(void **arg)
         sample_peer(&p, all_types[round % TYPES], &msg);
         b.size = 0;
         peer_encode(&msg, &b);
+        bool any_size = msg.type == PEER_FORWARD ||
+                        (msg.type == PEER_RAFT && msg.raft.type == RAFT_MSG_SNAPSHOT);
         peer_msg_done(&msg);
         struct frame whole = sample_frame(&b, 0);
         for (size_t size = 0; size < b.size && size < 2000; size++) {
@@ -158,10 +160,10 @@ static void test_truncated(void **arg)
                 sample_wrap(&cut, whole.header, size, whole.payload, whole.payload_size);
             assert_false(survives(&g)); /* the body's length is known at its start */
         }
-        if (whole.payload_size > 0) {
+        if (whole.payload_size > 1) {
             struct frame g = sample_wrap(&cut, whole.header, whole.header_size, whole.payload,
                                          whole.payload_size - 1);
-            assert_true(survives(&g) == (all_types[round % TYPES] == PEER_FORWARD));
+            assert_true(survives(&g) == any_size); /* one byte less is another payload */
         }
     }
     buf_done(&b);

@@ -89,6 +89,8 @@ static void largest_hello(struct peer_hello *h)
     h->id = UINT32_MAX;
     h->incarnation = INT64_MAX;
     h->process = UINT64_MAX;
+    h->session = INT64_MAX;
+    h->disk_low = true;
     h->election_timeout_ms = UINT32_MAX;
     h->protocol_max = UINT16_MAX;
     h->protocol_min = UINT16_MAX;
