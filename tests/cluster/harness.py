@@ -35,6 +35,8 @@ EXIT_USAGE = 64
 EXIT_BUG = 70
 EXIT_CONFIG = 78
 EXIT_DATA = 79
+EXIT_DISK_FULL = 80
+EXIT_IO = 81
 
 # What no log may hold: the words of failed assertions and of the sanitizers.
 REPORTS = re.compile(rb"assertion failed|AddressSanitizer|LeakSanitizer|ThreadSanitizer|"

@@ -1,44 +1,13 @@
 """Disks that fail: system calls of the unmodified binary are made to fail by strace."""
-import os
-import shutil
 import signal
-import subprocess
 import time
 
 import pytest
 
-from harness import SLOWDOWN, wait_until
-
-EXIT_DISK_FULL = 80
-EXIT_IO = 81
-
-
-def strace_works():
-    if not shutil.which("strace"):
-        return False
-    done = subprocess.run(["strace", "-f", "-o", "/dev/null", "true"], check=False, capture_output=True)
-    return done.returncode == 0
-
+from harness import EXIT_DISK_FULL, EXIT_IO, SLOWDOWN, wait_until
+from inject import Injected, strace_works
 
 pytestmark = pytest.mark.skipif(not strace_works(), reason="strace cannot trace here (ptrace)")
-
-
-class Injected:
-    """raftd under strace with one injection. strace ends as raftd does. (Leaks cannot be looked for then: that
-    needs ptrace itself.)"""
-
-    def __init__(self, node, inject):
-        self.node = node
-        self.env = node.env
-        node.env = {**node.env, "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"}
-        self.node.wrapper = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"inject={inject}"]
-
-    def __enter__(self):
-        return self.node
-
-    def __exit__(self, *_):
-        self.node.wrapper = []
-        self.node.env = self.env
 
 
 def test_sync_that_fails_ends_the_node_before_any_answer(trio):

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from harness import SLOWDOWN, wait_until
-from test_disk import Injected, strace_works
+from inject import Injected, strace_works
 
 
 class Manager:
