@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "store/fault.h"
+#include "store/pages.h"
 
 #define NAME_SIZE 32
 
@@ -56,7 +57,6 @@ static int open_named(MDB_env *mdb, MDB_dbi *named)
     return store_env_commit(&txn);
 }
 
-/* map_size 0: as large as the file says. */
 static int configure_and_open(struct store_env *env, uint64_t map_size, unsigned flags)
 {
     MDB_env *mdb = env->mdb;
@@ -66,7 +66,7 @@ static int configure_and_open(struct store_env *env, uint64_t map_size, unsigned
     if (rc == 0) {
         rc = mdb_env_set_maxdbs(mdb, DATABASES_MAX);
     }
-    if (rc == 0 && map_size) {
+    if (rc == 0) {
         rc = mdb_env_set_mapsize(mdb, map_size / page * page);
     }
     if (rc == 0) {
@@ -92,13 +92,18 @@ static int open_env(const char *dir, const char *name, uint64_t map_size, unsign
     struct store_env env = {NULL, 0, mem_alloc(path_size)};
 
     (void)snprintf(env.path, path_size, "%s/%s", dir, name);
+    int code = store_pages_check(env.path);
+    if (code != 0) {
+        store_env_close(&env);
+        return code;
+    }
     int rc = mdb_env_create(&env.mdb);
     if (rc == 0) {
         rc = configure_and_open(&env, map_size, flags);
     }
     if (rc != 0) {
-        int code = store_fault_report("an environment of the data directory cannot be opened",
-                                      env.path, rc);
+        code = store_fault_report("an environment of the data directory cannot be opened", env.path,
+                                  rc);
         store_env_close(&env);
         return code;
     }
@@ -113,7 +118,9 @@ int store_env_open(const char *dir, const char *name, uint64_t map_size, struct 
 
 int store_env_inspect(const char *dir, const char *name, struct store_env *out)
 {
-    return open_env(dir, name, 0, MDB_RDONLY | MDB_NOLOCK, out);
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE); /* LMDB makes it what the pages in use need */
+
+    return open_env(dir, name, page, MDB_RDONLY | MDB_NOLOCK, out);
 }
 
 void store_env_close(struct store_env *env)
