@@ -69,7 +69,11 @@ class Attached:
     def __exit__(self, *_):
         if self.strace.poll() is None:
             self.strace.terminate()  # it lets raftd go
-        self.strace.wait(10 * SLOWDOWN)
+        try:
+            self.strace.wait(2 * SLOWDOWN)
+        except subprocess.TimeoutExpired:  # one of its threads was killed just then: it waits for another
+            self.strace.kill()
+            self.strace.wait()
 
 
 CALL = re.compile(r"^(\d+) +(\w+)\((.*)")
