@@ -549,11 +549,13 @@ static bool follow_each_other(const struct meta *newer, const struct meta *older
            (newer->txn - older->txn == 1 && newer->txn % 2 == newer->number);
 }
 
-static bool is_of_its_number(struct walk *w, const struct meta *m)
+/* A commit whose meta page could not be written puts back the number that the page had, and nothing else: the
+ * older page may be of the transaction that failed. */
+static bool is_of_its_number(struct walk *w, const struct meta *m, bool is_older)
 {
     uint64_t freed = last_freed(w, &m->free);
 
-    return freed == 0 || freed == m->txn;
+    return freed == 0 || freed == m->txn || (is_older && freed == m->txn + 2);
 }
 
 static const char *pick_meta(struct walk *w, struct meta *out)
@@ -574,8 +576,8 @@ static const char *pick_meta(struct walk *w, struct meta *out)
     if (out->last < 1 || out->last > w->file_pages + PAGES_AHEAD) {
         return "its last page is far beyond the end of the file";
     }
-    if (!follow_each_other(out, &metas[!newer]) || !is_of_its_number(w, &metas[0]) ||
-        !is_of_its_number(w, &metas[1])) {
+    if (!follow_each_other(out, &metas[!newer]) || !is_of_its_number(w, out, false) ||
+        !is_of_its_number(w, &metas[!newer], true)) {
         return "the meta pages are not of the last two transactions";
     }
     return NULL;

@@ -9,7 +9,7 @@ databases, entries, rows, and what is not used at all. Then `raftctl check` look
 the node is started. With three nodes it has to be (and to stay) a follower of a cluster that goes on;
 alone, it leads, and is written to. It must
   - be healthy, with the right data, and start again after a clean stop,
-  - or refuse with 78, 79 or 81, in words that name the file or the directory.
+  - or refuse with 78, 79 or 81, in words that name the file, and the page, the entry or the record.
 Never another answer, never a signal, never silence. If `check` says ok, the start must work.
 Prints what came of it for each region. Exit status: 0 all of it held, 1 something did not; every case that
 did not is told, and the run goes on. The build under test is RAFTD_BUILD (default: build/).
@@ -17,6 +17,7 @@ did not is told, and the run goes on. The build under test is RAFTD_BUILD (defau
 import argparse
 import collections
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -30,6 +31,7 @@ from lmdb_file import DataFile
 REFUSALS = {EXIT_CONFIG, EXIT_DATA, EXIT_IO}
 OPTIONS = {"raft.heartbeat_interval": "50ms", "raft.election_timeout": "300ms"}
 SMALL, LARGE = 120, 6
+WHERE = re.compile(r" (?:page|index)=\d| reason=")
 
 
 class Violation(AssertionError):
@@ -110,8 +112,8 @@ class BitFlips:
         lines = [x for x in self.victim.logged_since(mark).splitlines() if " error " in x or "raftd: store" in x]
         if status not in REFUSALS:
             raise Violation(f"{when} it ended with {status}: {lines}")
-        if not any(str(self.victim.data) in line for line in lines):
-            raise Violation(f"{when} it ended with {status}, and does not say which file: {lines}")
+        if not any(str(self.victim.data) in line and WHERE.search(line) for line in lines):
+            raise Violation(f"{when} it ended with {status}, and does not say what is damaged: {lines}")
         return f"refused, {status}"
 
     def check(self):

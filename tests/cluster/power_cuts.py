@@ -44,6 +44,13 @@ def call(*words):
         raise OSError(f"{' '.join(map(str, words))}: {done.stderr.strip()}")
 
 
+def can_mount():
+    """Root, with mount namespaces and loop devices?"""
+    works = [subprocess.run(words, check=False, capture_output=True).returncode == 0
+             for words in (["unshare", "--mount", "true"], ["losetup", "--find"])]
+    return os.geteuid() == 0 and all(works)
+
+
 class Disk:
     """A file system of its own below a node."""
 
@@ -205,7 +212,6 @@ class PowerCuts(Rounds):
 
 
 def run_power_cuts(cluster, rounds, seed, writers, say):
-    """Raises OSError when there can be no loop mounts here."""
     disks = []
     try:
         for node in cluster:
@@ -234,6 +240,9 @@ def main():
     parser.add_argument("--writers", type=int, default=6)
     parser.add_argument("--seed", type=int, default=None, help="of the moments (default: random)")
     options = parser.parse_args()
+    if not can_mount():
+        say("power_cuts: could not tell: this user or this machine can mount no file (loop devices)")
+        return 1
     if ALONE not in os.environ:  # whatever happens, no mount stays
         os.execvpe("unshare", ["unshare", "--mount", sys.executable, *sys.argv], {**os.environ, ALONE: "1"})
     seed = random.randrange(1 << 32) if options.seed is None else options.seed

@@ -344,12 +344,14 @@ static void a_file_cut_short_is_found(void **state)
 }
 
 /* LMDB would take the older of the two meta pages for the newer one, and with it the state before the last
- * commit: of what was promised in between nobody would know. */
+ * commit: of what was promised in between nobody would know. One bit cannot be told from a commit that failed,
+ * see below. */
 static void a_meta_page_that_brings_back_the_past_is_found(void **state)
 {
+    unsigned missed = 0;
+
     run(*state, 3, 60);
     struct file f = load(*state);
-
     for (unsigned page = 0; page < 2; page++) {
         for (unsigned bit = 0; bit < 64; bit++) {
             uint8_t *at = f.data + page * 4096 + 144 + bit / 8;
@@ -357,11 +359,32 @@ static void a_meta_page_that_brings_back_the_past_is_found(void **state)
             save(&f, f.size);
             fixture_capture_begin();
             int code = store_pages_check(*state);
-            assert_non_null(strstr(fixture_capture_end(), "page="));
-            assert_int_equal(code, -RD_ECORRUPT);
+            bool told = strstr(fixture_capture_end(), "page=") != NULL;
+            assert_true(code == 0 ? bit == 1 : told && code == -RD_ECORRUPT);
+            missed += code == 0;
             *at ^= (uint8_t)(1U << bit % 8);
         }
     }
+    assert_true(missed <= 1);
+    mem_free(f.data);
+}
+
+/* A meta page that cannot be written gets back the number it had before, with the roots of the commit that
+ * failed. The one before it is in force, as it should be. */
+static void a_commit_that_failed_is_sound(void **state)
+{
+    run(*state, 3, 60);
+    struct file f = load(*state);
+    uint64_t txns[2];
+
+    for (unsigned page = 0; page < 2; page++) {
+        memcpy(&txns[page], f.data + page * 4096 + 144, sizeof txns[page]);
+    }
+    unsigned newer = txns[1] > txns[0];
+    txns[newer] -= 2;
+    memcpy(f.data + newer * 4096 + 144, &txns[newer], sizeof txns[newer]);
+    save(&f, f.size);
+    assert_int_equal(store_pages_check(*state), 0);
     mem_free(f.data);
 }
 
@@ -375,6 +398,7 @@ int main(void)
         WITH_DIR(a_flipped_bit_is_found_or_harmless),
         WITH_DIR(a_file_cut_short_is_found),
         WITH_DIR(a_meta_page_that_brings_back_the_past_is_found),
+        WITH_DIR(a_commit_that_failed_is_sound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
