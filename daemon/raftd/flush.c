@@ -52,12 +52,27 @@ int server_state_load(struct server *s)
     return code == -RD_ECORRUPT ? rebuild(s, "a row or the mark is damaged") : code;
 }
 
+/* Only what the log holds durably was ever written to the state, except a snapshot: this node may have
+ * acknowledged what is missing, and voted where nothing tells of it any more. */
+static int refuse_short_log(const struct server *s)
+{
+    log_error("raftd", "the log ends before the state that was made of it: entries are lost",
+              LOG_STR("path", s->config->data_dir), LOG_U64("index", s->info.last),
+              LOG_U64("applied_index", s->mark.at.index),
+              LOG_STR("do", "put back the whole directory as it was; without it, give the cluster a "
+                            "fresh member instead of this one (raftctl replace-server)"));
+    return -RD_ECORRUPT;
+}
+
 int server_state_restore(struct server *s)
 {
     const struct node_mark mark = {s->mark.at, s->mark.revision, s->mark.digest, s->mark.installed};
 
     if (mark.at.index == 0) {
         return s->info.base.index ? rebuild(s, "nothing was flushed to it") : 0;
+    }
+    if (!mark.installed && mark.at.index > s->info.last) {
+        return refuse_short_log(s);
     }
     return node_restore_applied(s->node, &mark)
                ? rebuild(s, "it is not of an entry of this log, or its digest is another")

@@ -70,8 +70,11 @@ class Bench:
         with node.batch(timeout="5s") as batch:
             for size in sizes:
                 key = f"k{next(self.keys)}"
-                batch.send(f"put {key} {key}{'v' * size} --if-revision 0")
-                answer = batch.line(20)
+                try:
+                    batch.send(f"put {key} {key}{'v' * size} --if-revision 0")
+                    answer = batch.line(20)
+                except BrokenPipeError:
+                    answer = None
                 if answer is None or "error" in answer:
                     if node is not self.victim:
                         raise Violation(f"n{node.id} refused a write: {answer}")

@@ -1,7 +1,7 @@
 """The state on disk, written behind: a restart goes on from it, and the log makes up for what is missing."""
 import re
 
-from harness import wait_until
+from harness import EXIT_DATA, wait_until
 
 
 def began_with(node):
@@ -73,3 +73,19 @@ def test_damaged_rows_are_built_anew_from_the_log(trio):
     assert "built anew" not in victim.logged_since(mark), "what it built is on disk"
     assert began_with(victim)[0] > 0
     trio.settled()
+
+
+def test_a_log_that_ends_before_its_state_is_refused(trio):
+    """An older log/ beside a newer state/: what is missing may have been acknowledged."""
+    victim = trio.others(trio.leader())[0]
+    victim.stop()
+    older = (victim.data / "log" / "data.mdb").read_bytes()
+    victim.start()
+    for i in range(5):
+        trio[1].ok("put", f"k{i}", "v")
+    trio.settled()
+    victim.stop()
+    (victim.data / "log" / "data.mdb").write_bytes(older)
+    victim.start(wait=False)
+    victim.wait_exit(10, expect=EXIT_DATA)
+    assert "entries are lost" in victim.log_text()
