@@ -31,7 +31,7 @@ from lmdb_file import DataFile
 REFUSALS = {EXIT_CONFIG, EXIT_DATA, EXIT_IO}
 OPTIONS = {"raft.heartbeat_interval": "50ms", "raft.election_timeout": "300ms"}
 SMALL, LARGE = 120, 6
-WHERE = re.compile(r" (?:page|index)=\d| reason=")
+WHERE = re.compile(r" (?:page|index)=\d| (?:reason|cause)=")
 
 
 class Violation(AssertionError):
