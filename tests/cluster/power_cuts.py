@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """power_cuts.py - cut the power of all nodes at once, again and again, and miss nothing.
 
-usage: power_cuts.py [--rounds N] [--nodes N] [--writers N] [--seed S]
+usage: power_cuts.py [--rounds N] [--nodes N] [--writers N] [--seed S] [--preload LIBRARY]
 
 Needs root: the data directory of each node is on an ext4 of its own, in a file (a loop device). Clients
 write through all nodes all the time. In each round all raftd are frozen, at a random moment or right after
@@ -12,8 +12,9 @@ copied: what was written and not synced stands in no copy. The nodes go on with 
     lost, or in which nothing was acknowledged, could not tell and does not count;
   - `raftctl check` finds each directory sound;
 and, as in kill_rounds.py, nothing acknowledged is missing, no revision was given twice, no term has two
-leaders, equal digests. Exit status: 0 all of it held, 1 something did not. The build under test is
-RAFTD_BUILD (default: build/).
+leaders, equal digests. Exit status: 0 all of it held, 1 something did not. With --preload raftd runs with a library
+of yours: one whose fdatasync() does nothing has to be found. The build under test is RAFTD_BUILD (default:
+build/).
 """
 import argparse
 import collections
@@ -239,6 +240,7 @@ def main():
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("--writers", type=int, default=6)
     parser.add_argument("--seed", type=int, default=None, help="of the moments (default: random)")
+    parser.add_argument("--preload", default=None, help="LD_PRELOAD of each raftd")
     options = parser.parse_args()
     if not can_mount():
         say("power_cuts: could not tell: this user or this machine can mount no file (loop devices)")
@@ -248,6 +250,8 @@ def main():
     seed = random.randrange(1 << 32) if options.seed is None else options.seed
     say(f"power_cuts: {options.rounds} rounds, {options.nodes} nodes, {options.writers} writers, seed {seed}")
     cluster = Cluster(options.nodes, name="power-cuts")
+    for node in cluster:
+        node.env = {"LD_PRELOAD": options.preload} if options.preload else {}
     return run_campaign(
         "power_cuts", cluster,
         lambda: run_power_cuts(cluster, options.rounds, seed, options.writers, say),

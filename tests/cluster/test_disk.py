@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from harness import EXIT_DISK_FULL, EXIT_IO, SLOWDOWN, wait_until
+from harness import EXIT_DISK_FULL, EXIT_IO, wait_until
 from inject import Injected, strace_works
 
 pytestmark = pytest.mark.skipif(not strace_works(), reason="strace cannot trace here (ptrace)")
@@ -146,31 +146,6 @@ def test_follower_with_a_smaller_map_ends_and_says_why(make_cluster):
     del victim.options["storage.map_size"]
     victim.start()
     cluster.settled()
-
-
-@pytest.mark.parametrize("call", ["pwrite64", "fdatasync"])
-@pytest.mark.parametrize("when", range(1, 25, 3))
-def test_killed_at_a_persistence_call(make_cluster, call, when):
-    """D1: whatever was acknowledged before is there afterwards."""
-    cluster = make_cluster(1)
-    node = cluster[1]
-    acked = {}
-    with Injected(node, f"{call}:signal=KILL:when={when}"):
-        node.start(wait=False)
-        node.wait_ready_or_ended()
-        for i in range(40):
-            if not node.is_running():
-                break
-            answer = node.ctl("put", f"k{i}", f"v{i}", timeout="1s")
-            if answer.code == 0:
-                acked[f"k{i}"] = f"v{i}"
-        node.process.wait(10 * SLOWDOWN)
-        assert node.process.returncode in (-9, 137), "the fault happened"
-        node._ended(1, True)  # pylint: disable=protected-access
-    node.start()
-    cluster.settled()
-    found = {kv["key"]: kv["value"] for kv in node.ok("list", "k")["kvs"]}
-    assert acked.items() <= found.items() and len(found) <= len(acked) + 1
 
 
 def test_slow_disk_of_a_follower_slows_nobody(trio):
