@@ -59,8 +59,9 @@ static int refuse_short_log(const struct server *s)
     log_error("raftd", "the log ends before the state that was made of it: entries are lost",
               LOG_STR("path", s->config->data_dir), LOG_U64("index", s->info.last),
               LOG_U64("applied_index", s->mark.at.index),
-              LOG_STR("do", "put back the whole directory as it was; without it, give the cluster a "
-                            "fresh member instead of this one (raftctl replace-server)"));
+              LOG_STR("do",
+                      "put back the whole directory as it was; without it, give the cluster a "
+                      "fresh member instead of this one (raftctl replace-server)"));
     return -RD_ECORRUPT;
 }
 

@@ -583,6 +583,8 @@ class Sweep:
         """`limit`: only so many points, chosen by the seed."""
         if limit or only:
             points = [p for name in phases for p in self.look(name) if only in (None, p.name)]
+            if not points:
+                raise Violation(f"could not tell: there is no {only}")
             for point in sorted(random.Random(seed).sample(points, min(limit or 1, len(points))),
                                 key=lambda p: list(PHASES).index(p.phase)):
                 self.meet(point)
