@@ -17,8 +17,8 @@ needs_strace = pytest.mark.skipif(not strace_works(), reason="strace cannot trac
 
 @needs_strace
 @pytest.mark.parametrize("kind, phases, points", [
-    (KillSweep, ["creation", "bootstrap"], 6),
-    (KillSweep, ["truncation", "stop"], 5),
+    (KillSweep, ["creation", "bootstrap"], 5),
+    (KillSweep, ["truncation", "stop"], 4),
     (ErrorSweep, ["leads"], 6),
 ])
 def test_sweep(kind, phases, points):
