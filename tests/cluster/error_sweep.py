@@ -6,7 +6,7 @@ usage: error_sweep.py [--phase NAME]... [--points N] [--seed S] [--only FAULT:LA
 The phases and what is met in them: sweep.py. The call fails once; a second try would succeed, and would
 hide what was lost. At each
   - the node ends with 81 (EIO) or 80 (ENOSPC), after one line of level error that names the path, or the
-    call was about LOCK, which holds the pid for people only;
+    call may fail: about LOCK, which holds the pid for people only, or for room ahead;
   - no reply left that depended on it: what kill_sweep.py checks holds here, too;
   - the others go on meanwhile.
 Prints how many errors there were at which call in which phase. Exit status: 0 all of it held, 1
