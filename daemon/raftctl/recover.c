@@ -78,7 +78,12 @@ static void refuse_member(const struct asked *a, struct plan *p)
     const struct look *l = &p->look;
     raft_id id = l->found.id;
 
-    if (look_removed(l)) {
+    if (!l->has_membership) {
+        (void)ctl_fail(&p->refused, -RD_EUNCONFIGURED,
+                       "%s, the data of node %" PRIu32
+                       ", is in no cluster: recover from the data of a member",
+                       a->data_dir, id);
+    } else if (look_removed(l)) {
         (void)ctl_fail(&p->refused, -RD_EREMOVED,
                        "node %" PRIu32 ", whose data is in %s, was removed from the cluster by entry "
                        "%" PRIu64 ": recover from the data of a member",
