@@ -94,7 +94,7 @@ static int read_magic(struct reader *r)
     if (n < 0) {
         return (int)n;
     }
-    if (memcmp(head, magic, sizeof magic) != 0) {
+    if ((size_t)n < sizeof head || memcmp(head, magic, sizeof magic) != 0) {
         return ctl_fail(r->error, -RD_EINVALID, "%s is no backup of raftd", r->name);
     }
     struct cursor c = cursor_over(head + sizeof magic, 4);
