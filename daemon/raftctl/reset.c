@@ -95,8 +95,8 @@ int reset_run(struct ctl *ctl, const struct invocation *inv, struct ctl_error *e
     if (code == -RD_EWOULD_LOSE_QUORUM) {
         code = refuse_unforced(&asked, &out->look, e);
     } else if (code == -RD_ECORRUPT) {
-        buf_put_str(&reason, asked.force ? "; nothing says whose it is: remove log/, state/ and "
-                                           "UNFINISHED in it by hand, raftd makes a new store there"
+        buf_put_str(&reason, asked.force ? "; repeat it, and if that does not help remove log/, state/ "
+                                           "and UNFINISHED in it by hand: raftd makes a new store"
                                          : "; repeat it with --force to forget it as it is");
         code = child_fail(e, code, &reason);
     } else if (code) {
