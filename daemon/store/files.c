@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -377,12 +378,21 @@ static int open_env(const struct store_files *f, const char *name, bool to_chang
                      : store_env_inspect(f->dir.path, name, out);
 }
 
+static bool is_missing(const char *data_dir, const char *name, char path[4096])
+{
+    struct stat st;
+
+    (void)snprintf(path, 4096, "%s/%s", data_dir, name);
+    return lstat(path, &st) != 0 && errno == ENOENT;
+}
+
+/* Asked first: opening might make it. */
 static int open_there(const char *data_dir, bool to_change, struct store_dir *out)
 {
     char path[4096];
 
-    (void)snprintf(path, sizeof path, "%s/" STORE_ENV_LOG "/data.mdb", data_dir);
-    if (access(path, F_OK) != 0 && errno == ENOENT) { /* asked first: opening might make it */
+    if (is_missing(data_dir, STORE_UNFINISHED_NAME, path) &&
+        is_missing(data_dir, STORE_ENV_LOG "/data.mdb", path)) {
         log_error("store", "there is no raftd store here", LOG_STR("path", data_dir),
                   LOG_STR("missing", path), LOG_STR("do", "name the data_dir of a raftd.conf"));
         return -RD_ECONFIG;
