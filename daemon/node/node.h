@@ -120,7 +120,8 @@ void node_flushed(struct node *n);               /* it is durable */
 void node_flush_failed(struct node *n);          /* nothing of it is: the next one holds it too */
 uint64_t node_flush_bytes(const struct node *n); /* how much has gathered for the next one */
 bool node_flush_is_urgent(const struct node *n); /* it holds a snapshot: this node waits for it */
-raft_index node_flushed_to(const struct node *n); /* what is durable is as of this entry; 0: nothing */
+raft_index
+node_flushed_to(const struct node *n); /* what is durable is as of this entry; 0: nothing */
 /* The log holds much more than is to be kept, because what was applied is not flushed yet or a member
  * lags. */
 bool node_log_is_long(const struct node *n);

@@ -46,9 +46,10 @@ static void tell_end(const struct taking *t)
 
 static int no_such_reply(const struct taking *t, struct ctl_error *e)
 {
-    return ctl_fail(e, -RD_EDAEMON,
-                    "raftd at %s answered with what is no part of a backup: is it of the same version?",
-                    t->ctl->socket);
+    return ctl_fail(
+        e, -RD_EDAEMON,
+        "raftd at %s answered with what is no part of a backup: is it of the same version?",
+        t->ctl->socket);
 }
 
 /* 1: that was the last. */
@@ -114,8 +115,8 @@ static int print(const struct ctl *ctl, const char *path, const struct backup *b
         json_decref(answer);
     } else {
         buf_printf(&out,
-                   "%s: %" PRIu64 " bytes, %" PRIu64 " keys, as of entry %" PRIu64 ", revision %" PRIu64
-                   ", of cluster %s",
+                   "%s: %" PRIu64 " bytes, %" PRIu64 " keys, as of entry %" PRIu64
+                   ", revision %" PRIu64 ", of cluster %s",
                    path, b->bytes, state_keys(b->state), b->head.index, b->head.revision, cluster);
     }
     int code = ctl_write_line(&out, e);
@@ -130,9 +131,10 @@ int backup_run(struct ctl *ctl, const struct invocation *inv, struct ctl_error *
     struct backup backup;
 
     if (strcmp(path, "-") == 0) {
-        return ctl_fail(e, -RD_EUSAGE,
-                        "a backup is verified before it counts, so it cannot go to standard output: name "
-                        "a FILE");
+        return ctl_fail(
+            e, -RD_EUSAGE,
+            "a backup is verified before it counts, so it cannot go to standard output: name "
+            "a FILE");
     }
     int code = backup_create(&t.file, path, e);
     if (code) {

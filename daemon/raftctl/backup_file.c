@@ -46,8 +46,9 @@ struct reader {
 
 static int damaged(struct reader *r, const char *why)
 {
-    return ctl_fail(r->error, -RD_EINVALID, "%s is damaged at byte %" PRIu64 ": %s. Use another backup",
-                    r->name, r->piece, why);
+    return ctl_fail(r->error, -RD_EINVALID,
+                    "%s is damaged at byte %" PRIu64 ": %s. Use another backup", r->name, r->piece,
+                    why);
 }
 
 /* Fewer only at the end of the file. */
@@ -79,7 +80,8 @@ static int read_exactly(struct reader *r, void *out, size_t size)
 
     if (n >= 0 && (size_t)n < size) {
         return ctl_fail(r->error, -RD_EINVALID,
-                        "%s is cut short at byte %" PRIu64 ": it was not copied as a whole. Use another "
+                        "%s is cut short at byte %" PRIu64
+                        ": it was not copied as a whole. Use another "
                         "backup",
                         r->name, r->at);
     }
@@ -101,7 +103,8 @@ static int read_magic(struct reader *r)
     uint32_t format = cursor_u32(&c);
     if (format != FORMAT) {
         return ctl_fail(r->error, -RD_EINVALID,
-                        "%s has the format %" PRIu32 ", this raftctl knows %d: use the raftctl that "
+                        "%s has the format %" PRIu32
+                        ", this raftctl knows %d: use the raftctl that "
                         "made it, or a newer one",
                         r->name, format, FORMAT);
     }
@@ -134,8 +137,9 @@ static int read_piece(struct reader *r)
         return code;
     }
     r->buf.size = size;
-    return sum_piece(size, r->buf.data) == sum ? 1
-                                               : damaged(r, "the checksum of the piece there differs");
+    return sum_piece(size, r->buf.data) == sum
+               ? 1
+               : damaged(r, "the checksum of the piece there differs");
 }
 
 static int row_cb(void *arg, const void *key, size_t key_size, const void *value, size_t value_size)
@@ -160,10 +164,9 @@ static int take_piece(struct reader *r)
     enum stream_kind kind = r->buf.data[0];
     const uint8_t *data = r->buf.data + 1;
     size_t size = r->buf.size - 1;
-    bool in_order = kind == STREAM_ROWS ? r->kind == STREAM_HEAD || r->kind == STREAM_ROWS
-                    : kind == STREAM_TAIL
-                        ? r->kind == STREAM_HEAD || r->kind == STREAM_ROWS
-                        : (unsigned)kind == (unsigned)r->kind + 1;
+    bool in_order = kind == STREAM_ROWS   ? r->kind == STREAM_HEAD || r->kind == STREAM_ROWS
+                    : kind == STREAM_TAIL ? r->kind == STREAM_HEAD || r->kind == STREAM_ROWS
+                                          : (unsigned)kind == (unsigned)r->kind + 1;
     int code = -RD_ECORRUPT;
 
     if (!in_order) {
@@ -277,11 +280,12 @@ static void mind_signals(const char *temporary)
 
 static int cannot_write(const struct backup_writer *w, int error, struct ctl_error *e)
 {
-    int code = error == EACCES || error == EPERM ? -RD_EPERMISSION
+    int code = error == EACCES || error == EPERM    ? -RD_EPERMISSION
                : error == ENOSPC || error == EDQUOT ? -RD_ENO_SPACE
                                                     : -RD_EINVALID;
 
-    return ctl_fail(e, code, "cannot write %s: %s. There is no new backup", w->path, err_text(-error));
+    return ctl_fail(e, code, "cannot write %s: %s. There is no new backup", w->path,
+                    err_text(-error));
 }
 
 static int write_all(struct backup_writer *w, const void *data, size_t size, struct ctl_error *e)
@@ -367,11 +371,12 @@ static int sync_directory(const struct backup_writer *w, struct ctl_error *e)
     if (fd >= 0) {
         (void)close(fd);
     }
-    return error ? ctl_fail(e, -RD_EINVALID,
-                            "%s is written and whole, but its directory cannot be synced: %s. It may "
-                            "be gone after a power cut",
-                            w->path, err_text(-error))
-                 : 0;
+    return error
+               ? ctl_fail(e, -RD_EINVALID,
+                          "%s is written and whole, but its directory cannot be synced: %s. It may "
+                          "be gone after a power cut",
+                          w->path, err_text(-error))
+               : 0;
 }
 
 int backup_commit(struct backup_writer *w, struct backup *out, struct ctl_error *e)

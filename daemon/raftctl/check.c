@@ -52,10 +52,10 @@ static json_t *members_json(const struct raft_membership *m)
 
     for (uint32_t i = 0; i < m->members_count; i++) {
         const struct raft_member *member = &m->members[i];
-        (void)json_array_append_new(
-            list, json_pack("{s:o, s:s, s:s, s:o}", "id", number(member->id), "role",
-                            role_text(member), "address", member->address, "store_id",
-                            uuid_json(&member->store)));
+        (void)json_array_append_new(list,
+                                    json_pack("{s:o, s:s, s:s, s:o}", "id", number(member->id),
+                                              "role", role_text(member), "address", member->address,
+                                              "store_id", uuid_json(&member->store)));
     }
     return list;
 }
@@ -74,11 +74,10 @@ static void put_json(const struct look *l, struct buf *out)
                             "entries_bytes", number(f->entries_bytes));
     json_t *state = json_pack("{s:o, s:o, s:o}", "applied_index", number(f->mark.at.index),
                               "revision", number(f->mark.revision), "digest", hex(f->mark.digest));
-    json_t *members =
-        json_pack("{s:o, s:o, s:o, s:b}", "membership_index", number(f->membership_index),
-                  "members", members_json(&l->membership), "role",
-                  member ? json_string(role_text(member)) : json_null(), "removed",
-                  look_removed(l) != 0);
+    json_t *members = json_pack(
+        "{s:o, s:o, s:o, s:b}", "membership_index", number(f->membership_index), "members",
+        members_json(&l->membership), "role", member ? json_string(role_text(member)) : json_null(),
+        "removed", look_removed(l) != 0);
 
     (void)json_object_update_new(all, log);
     (void)json_object_update_new(all, state);
@@ -104,7 +103,8 @@ static void put_log(const struct store_found *f, struct buf *out)
     if (f->base.index) {
         buf_printf(out, ", begins after entry %" PRIu64, f->base.index);
     }
-    buf_printf(out, "\nnewest    last_term %" PRIu64 ", last_index %" PRIu64 ", chain %016" PRIx64 "\n",
+    buf_printf(out,
+               "\nnewest    last_term %" PRIu64 ", last_index %" PRIu64 ", chain %016" PRIx64 "\n",
                f->last_term, f->last, f->last_chain);
 }
 
@@ -138,17 +138,17 @@ static void put_text(const struct look *l, struct buf *out)
     buf_printf(out, "promises  term %" PRIu64 ", vote for %" PRIu32 "\n", f->term, f->vote);
     put_log(f, out);
     if (f->mark.at.index) {
-        buf_printf(out,
-                   "state     as of entry %" PRIu64 ", revision %" PRIu64 ", digest %016" PRIx64
-                   "\n",
-                   f->mark.at.index, f->mark.revision, f->mark.digest);
+        buf_printf(
+            out, "state     as of entry %" PRIu64 ", revision %" PRIu64 ", digest %016" PRIx64 "\n",
+            f->mark.at.index, f->mark.revision, f->mark.digest);
     } else {
         buf_put_str(out, "state     nothing on disk yet\n");
     }
     put_members(l, out);
     if (f->last) {
-        buf_put_str(out, "Of several nodes the newest is the one with the higher last_term, then the "
-                         "higher last_index.\n");
+        buf_put_str(out,
+                    "Of several nodes the newest is the one with the higher last_term, then the "
+                    "higher last_index.\n");
     }
 }
 
@@ -177,11 +177,12 @@ static void put_bad_state(const struct look *l, struct buf *reason)
         reason->size = 0;
         buf_put_str(reason, l->state_why);
     }
-    buf_put_str(reason, look_is_whole_log(l)
-                            ? "; the log is sound and holds all entries: raftd makes the state anew "
-                              "from it"
-                            : "; the log does not hold all entries: give the cluster a fresh member "
-                              "instead of this one (raftctl replace-server)");
+    buf_put_str(reason,
+                look_is_whole_log(l)
+                    ? "; the log is sound and holds all entries: raftd makes the state anew "
+                      "from it"
+                    : "; the log does not hold all entries: give the cluster a fresh member "
+                      "instead of this one (raftctl replace-server)");
 }
 
 int check_run(struct ctl *ctl, const struct invocation *inv, struct ctl_error *e)

@@ -51,7 +51,7 @@ extern const uint32_t command_count;
 
 const struct command *command_find(const char *name); /* NULL: none */
 bool command_requires(const struct command *command, enum option_id option);
-const char *command_nearest(const char *name);        /* a name one or two slips away, or NULL */
+const char *command_nearest(const char *name); /* a name one or two slips away, or NULL */
 
 /* One request, one answer over ctl->client (connected when it is not): the daemon's JSON text is
  * appended to `out` and *status is the exit status it stands for. 0, or a negative code. */

@@ -23,7 +23,8 @@ int look_at(struct store_offline *o, struct look *out);
 const struct raft_member *look_member(const struct look *l);
 /* The entry that removed this node, 0: none did. */
 raft_index look_removed(const struct look *l);
-bool look_is_whole_log(const struct look *l); /* it holds all entries: the state can be made of it */
+bool look_is_whole_log(
+    const struct look *l); /* it holds all entries: the state can be made of it */
 
 /* "1 (10.0.0.1:7400), 2 (10.0.0.2:7400)" */
 void look_put_members(const struct raft_membership *m, struct buf *out);

@@ -85,12 +85,14 @@ static void refuse_member(const struct asked *a, struct plan *p)
                        a->data_dir, id);
     } else if (look_removed(l)) {
         (void)ctl_fail(&p->refused, -RD_EREMOVED,
-                       "node %" PRIu32 ", whose data is in %s, was removed from the cluster by entry "
+                       "node %" PRIu32
+                       ", whose data is in %s, was removed from the cluster by entry "
                        "%" PRIu64 ": recover from the data of a member",
                        id, a->data_dir, look_removed(l));
     } else {
         (void)ctl_fail(&p->refused, -RD_EUNCONFIGURED,
-                       "node %" PRIu32 ", whose data is in %s, is not in the newest membership it has "
+                       "node %" PRIu32
+                       ", whose data is in %s, is not in the newest membership it has "
                        "(entry %" PRIu64 "): recover from the data of a member",
                        id, a->data_dir, l->found.membership_index);
     }
@@ -124,9 +126,10 @@ static void check(const struct asked *a, struct plan *p)
     const struct look *l = &p->look;
 
     if (l->state_is_bad && !look_is_whole_log(l)) {
-        (void)ctl_fail(&p->refused, -RD_EINVALID,
-                       "the state on disk is damaged and the log does not hold all entries (raftctl "
-                       "check says more): recover from another survivor, or restore a backup");
+        (void)ctl_fail(
+            &p->refused, -RD_EINVALID,
+            "the state on disk is damaged and the log does not hold all entries (raftctl "
+            "check says more): recover from another survivor, or restore a backup");
     } else if (!look_member(l)) {
         refuse_member(a, p);
     } else if (l->found.term > RAFT_NUMBER_MAX - RECOVER_TERMS) {
@@ -152,8 +155,8 @@ static void make_plan(const struct asked *a, struct plan *p)
         if (stays && membership_is_voter(&p->after, id)) {
             continue;
         }
-        const struct raft_change change = {
-            .kind = stays ? RAFT_CHANGE_PROMOTE : RAFT_CHANGE_REMOVE, .id = id};
+        const struct raft_change change = {.kind = stays ? RAFT_CHANGE_PROMOTE : RAFT_CHANGE_REMOVE,
+                                           .id = id};
         membership_apply(&p->after, &change, index);
     }
 }
@@ -218,15 +221,17 @@ static int refuse_unforced(const struct ctl *ctl, const struct asked *a, const s
     ctl_note(ctl, "What it would do to %s, the data of node %" PRIu32 ":", a->data_dir, f->id);
     ctl_note(ctl, "  everything in its log counts: up to entry %" PRIu64 " of term %" PRIu64,
              f->last, f->last_term);
-    ctl_note(ctl, "  entry %" PRIu64 " of term %" PRIu64 " makes these the voters, and all members: %s",
+    ctl_note(ctl,
+             "  entry %" PRIu64 " of term %" PRIu64 " makes these the voters, and all members: %s",
              p->after.index, p->term, buf_str(&stay));
     ctl_note(ctl, "  for ever removed: %s", gone.size ? buf_str(&gone) : "nobody");
-    int code = ctl_fail(
-        e, -RD_EWOULD_LOSE_QUORUM,
-        "what only the others had is lost, acknowledged or not; and who is removed (%s) must never run on "
-        "its old data again, or there are two clusters. Is their data gone for good, and this the newest of "
-        "all survivors (raftctl check)? Then repeat it with --force",
-        gone.size ? buf_str(&gone) : "nobody");
+    int code = ctl_fail(e, -RD_EWOULD_LOSE_QUORUM,
+                        "what only the others had is lost, acknowledged or not; and who is removed "
+                        "(%s) must never run on "
+                        "its old data again, or there are two clusters. Is their data gone for "
+                        "good, and this the newest of "
+                        "all survivors (raftctl check)? Then repeat it with --force",
+                        gone.size ? buf_str(&gone) : "nobody");
     buf_done(&stay);
     buf_done(&gone);
     return code;
@@ -255,8 +260,9 @@ static int print(const struct ctl *ctl, const struct plan *p, struct ctl_error *
         buf_printf(&out, "entry %" PRIu64 " of term %" PRIu64 ": the members are ", p->after.index,
                    p->term);
         look_put_members(&p->after, &out);
-        buf_put_str(&out, "\nStart raftd on them, then add the others again, with empty data (raftctl "
-                          "add-server).");
+        buf_put_str(&out,
+                    "\nStart raftd on them, then add the others again, with empty data (raftctl "
+                    "add-server).");
     }
     int code = ctl_write_line(&out, e);
     buf_done(&out);

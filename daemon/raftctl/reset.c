@@ -54,18 +54,20 @@ static int refuse_unforced(const struct asked *a, const struct look *l, struct c
 
     if (!look_member(l)) {
         return ctl_fail(e, -RD_EWOULD_LOSE_QUORUM,
-                        "%s, the data of node %" PRIu32 ", has promises of term %" PRIu64 " and %" PRIu64
+                        "%s, the data of node %" PRIu32 ", has promises of term %" PRIu64
+                        " and %" PRIu64
                         " entries, which would be forgotten. Is its cluster gone, or does it go on "
                         "without this node? Then repeat it with --force",
                         a->data_dir, f->id, f->term, f->last);
     }
-    return ctl_fail(e, -RD_EWOULD_LOSE_QUORUM,
-                    "%s is the data of node %" PRIu32 ", a member of a cluster of %" PRIu32
-                    " as far as it knows: %" PRIu64
-                    " entries and its votes would be forgotten, and if they are the last copy they are "
-                    "lost. Remove it from its cluster first (raftctl remove-server %" PRIu32
-                    "); if that cannot be, repeat it with --force",
-                    a->data_dir, f->id, l->membership.members_count, f->last, f->id);
+    return ctl_fail(
+        e, -RD_EWOULD_LOSE_QUORUM,
+        "%s is the data of node %" PRIu32 ", a member of a cluster of %" PRIu32
+        " as far as it knows: %" PRIu64
+        " entries and its votes would be forgotten, and if they are the last copy they are "
+        "lost. Remove it from its cluster first (raftctl remove-server %" PRIu32
+        "); if that cannot be, repeat it with --force",
+        a->data_dir, f->id, l->membership.members_count, f->last, f->id);
 }
 
 static int print(const struct ctl *ctl, const struct asked *a, raft_id id, struct ctl_error *e)
@@ -95,9 +97,10 @@ int reset_run(struct ctl *ctl, const struct invocation *inv, struct ctl_error *e
     if (code == -RD_EWOULD_LOSE_QUORUM) {
         code = refuse_unforced(&asked, &out->look, e);
     } else if (code == -RD_ECORRUPT) {
-        buf_put_str(&reason, asked.force ? "; repeat it, and if that does not help remove log/, state/ "
-                                           "and UNFINISHED in it by hand: raftd makes a new store"
-                                         : "; repeat it with --force to forget it as it is");
+        buf_put_str(&reason, asked.force
+                                 ? "; repeat it, and if that does not help remove log/, state/ "
+                                   "and UNFINISHED in it by hand: raftd makes a new store"
+                                 : "; repeat it with --force to forget it as it is");
         code = child_fail(e, code, &reason);
     } else if (code) {
         code = child_fail(e, code, &reason);

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "base/mem.h"
@@ -51,7 +53,8 @@ static int choose_address(struct plan *p, const struct invocation *inv, struct c
     const struct raft_member *known = membership_find(m, self->id);
     if (code == 0 && !known) {
         code = ctl_fail(e, -RD_EUSAGE,
-                        "node %" PRIu32 " is not in the backup's membership: give its --address HOST:PORT",
+                        "node %" PRIu32
+                        " is not in the backup's membership: give its --address HOST:PORT",
                         self->id);
     } else if (code == 0) {
         memcpy(self->address, known->address, sizeof self->address);
@@ -150,12 +153,11 @@ static int print(const struct ctl *ctl, const struct plan *p, struct ctl_error *
 
     uuid_text(&b->cluster, cluster);
     if (ctl->json) {
-        json_t *answer = json_pack("{s:I, s:I, s:I, s:I, s:s, s:s, s:I}", "index",
-                                   (json_int_t)b->mark.at.index, "revision",
-                                   (json_int_t)b->mark.revision, "bytes",
-                                   (json_int_t)p->backup.bytes, "id", (json_int_t)b->id, "address",
-                                   p->self.address, "cluster_id", cluster, "term",
-                                   (json_int_t)b->mark.at.term);
+        json_t *answer =
+            json_pack("{s:I, s:I, s:I, s:I, s:s, s:s, s:I}", "index", (json_int_t)b->mark.at.index,
+                      "revision", (json_int_t)b->mark.revision, "bytes",
+                      (json_int_t)p->backup.bytes, "id", (json_int_t)b->id, "address",
+                      p->self.address, "cluster_id", cluster, "term", (json_int_t)b->mark.at.term);
         ctl_put_json(answer, &out);
         json_decref(answer);
     } else {
@@ -173,6 +175,17 @@ static int print(const struct ctl *ctl, const struct plan *p, struct ctl_error *
     return code;
 }
 
+/* What root makes where nothing was belongs to root. */
+static void note_owner(const struct ctl *ctl, const struct plan *p)
+{
+    struct stat st;
+
+    if (geteuid() == 0 && stat(p->data_dir, &st) == 0 && st.st_uid == 0) {
+        ctl_note(ctl, "%s belongs to root: if raftd runs as another user, chown -R it to that one",
+                 p->data_dir);
+    }
+}
+
 static int restore(struct ctl *ctl, struct plan *p, const struct invocation *inv,
                    struct ctl_error *e)
 {
@@ -185,6 +198,9 @@ static int restore(struct ctl *ctl, struct plan *p, const struct invocation *inv
     if (code == 0) {
         code = child_run(p->data_dir, job, p, NULL, 0, &reason);
         code = code ? child_fail(e, code, &reason) : print(ctl, p, e);
+        if (code == 0) {
+            note_owner(ctl, p);
+        }
     }
     buf_done(&reason);
     state_rows_done(&p->rows);

@@ -81,8 +81,7 @@ mono_ms server_backups_due(const struct server *s)
     uint32_t at = 0;
 
     for (const struct slot *slot = next_backup(s, &at); slot; slot = next_backup(s, &at)) {
-        mono_ms own =
-            slot->backup->snapshot && has_room(slot) ? s->now : overdue_at(slot->backup);
+        mono_ms own = slot->backup->snapshot && has_room(slot) ? s->now : overdue_at(slot->backup);
         due = own < due ? own : due;
     }
     return due;
@@ -126,9 +125,10 @@ void server_backups_flush_failed(struct server *s)
 
     for (struct slot *slot = next_backup(s, &at); slot; slot = next_backup(s, &at)) {
         if (!slot->backup->snapshot) {
-            fail(s, slot, -RD_ENO_SPACE,
-                 "this node cannot write its state to disk (its log says why): back up from another "
-                 "member");
+            fail(
+                s, slot, -RD_ENO_SPACE,
+                "this node cannot write its state to disk (its log says why): back up from another "
+                "member");
         }
     }
 }
@@ -147,8 +147,7 @@ static void fail_overdue(struct server *s, struct slot *slot)
         (void)snprintf(why, sizeof why,
                        "entry %llu is not in the state on disk yet, only up to %llu: the disk is "
                        "slow; try again with a longer --timeout",
-                       (unsigned long long)b->wanted,
-                       (unsigned long long)node_flushed_to(s->node));
+                       (unsigned long long)b->wanted, (unsigned long long)node_flushed_to(s->node));
     }
     fail(s, slot, -RD_ETIMEOUT, why);
 }
@@ -206,7 +205,8 @@ static void open_rows(struct server *s, struct slot *slot)
     b->snapshot = server_snapshot_open(s, &b->mark);
     if (!b->snapshot) {
         fail(s, slot, -RD_ENOT_READY,
-             "this node cannot read its state on disk (its log says why): back up from another member");
+             "this node cannot read its state on disk (its log says why): back up from another "
+             "member");
         return;
     }
     b->began = b->moved = s->now;
@@ -237,7 +237,8 @@ static void send_rows(struct server *s, struct slot *slot)
         fail(s, slot, more == -RD_ENOT_READY ? -RD_ENOT_READY : -RD_EINVALID,
              more == -RD_ENOT_READY
                  ? "too much is written meanwhile for a backup that is taken so slowly: try again"
-                 : "this node cannot read its state on disk (its log says why): back up from another "
+                 : "this node cannot read its state on disk (its log says why): back up from "
+                   "another "
                    "member");
         return;
     }

@@ -275,10 +275,11 @@ static void op_backup(void *server, struct admin_call *call, uint32_t timeout_ms
     struct server *s = server;
 
     if (s->backups == SERVER_BACKUPS_MAX) {
-        admin_answer(call, -RD_ENOT_READY, 0,
-                     "4 backups of this node are under way, the limit: wait for one of them, or ask "
-                     "another member",
-                     NULL, 0);
+        admin_answer(
+            call, -RD_ENOT_READY, 0,
+            "4 backups of this node are under way, the limit: wait for one of them, or ask "
+            "another member",
+            NULL, 0);
         return;
     }
     struct slot *slot = slot_open(s, SLOT_BACKUP, call);

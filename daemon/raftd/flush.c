@@ -124,7 +124,8 @@ void server_snapshot_close(void *arg, void *snapshot)
 
 void server_set_source(struct server *s)
 {
-    const struct node_source source = {s, open_snapshot, server_snapshot_read, server_snapshot_close};
+    const struct node_source source = {s, open_snapshot, server_snapshot_read,
+                                       server_snapshot_close};
 
     node_set_source(s->node, &source);
 }
@@ -190,8 +191,7 @@ static bool waits_for_readers(const struct server *s)
 {
     uint32_t readers = node_snapshots_read(s->node) + server_backups_read(s);
 
-    return readers > 0 && s->now < s->flush_at + FLUSH_READERS_MS &&
-           !node_log_is_long(s->node);
+    return readers > 0 && s->now < s->flush_at + FLUSH_READERS_MS && !node_log_is_long(s->node);
 }
 
 mono_ms server_flush_due(const struct server *s)

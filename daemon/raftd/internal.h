@@ -211,8 +211,8 @@ void server_set_source(struct server *s);   /* snapshots for members are read fr
 void *server_snapshot_open(struct server *s, struct node_mark *mark);
 int server_snapshot_read(void *server, void *snapshot, size_t bytes_max, struct buf *out);
 void server_snapshot_close(void *server, void *snapshot);
-void server_flush_take(struct server *s);   /* within a turn: one that is done */
-void server_flush_turn(struct server *s);   /* after it: the next one */
+void server_flush_take(struct server *s);         /* within a turn: one that is done */
+void server_flush_turn(struct server *s);         /* after it: the next one */
 mono_ms server_flush_due(const struct server *s); /* UINT64_MAX: nothing is to be flushed */
 void server_flush_last(struct server *s);
 

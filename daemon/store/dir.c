@@ -68,8 +68,8 @@ static int refuse_network(const struct store_dir *dir)
 
 static bool is_own_name(const char *name)
 {
-    static const char *const own[] = {
-        ".", "..", STORE_LOCK_NAME, "log", "state", "lost+found", STORE_UNFINISHED_NAME};
+    static const char *const own[] = {".",     "..",         STORE_LOCK_NAME,      "log",
+                                      "state", "lost+found", STORE_UNFINISHED_NAME};
 
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
         if (strcmp(name, own[i]) == 0) {

@@ -207,10 +207,8 @@ int store_offline_rows(struct store_offline *o, store_row_cb *cb, void *arg)
 int store_offline_append(struct store_offline *o, raft_term term, struct blob *membership)
 {
     const struct store_found *f = &o->found;
-    struct raft_entry entry = {.index = f->last + 1,
-                               .term = term,
-                               .type = RAFT_ENTRY_MEMBERSHIP,
-                               .data = membership};
+    struct raft_entry entry = {
+        .index = f->last + 1, .term = term, .type = RAFT_ENTRY_MEMBERSHIP, .data = membership};
     const struct store_batch batch = {.seq = 1,
                                       .hard_set = true,
                                       .cluster = f->cluster,

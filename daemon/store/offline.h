@@ -27,8 +27,9 @@ struct store_found {
     raft_index last;        /* and this is as base */
     raft_term last_term;
     uint64_t last_chain;
-    uint64_t entries_bytes;      /* of payload */
-    raft_index membership_index; /* of the newest membership in the log, committed or not; 0: none */
+    uint64_t entries_bytes; /* of payload */
+    raft_index
+        membership_index; /* of the newest membership in the log, committed or not; 0: none */
     const struct blob *membership;
     int state_code; /* 0; -RD_ECORRUPT, after one log line: the mark cannot be read, or is of no entry of
                      * this log: the rows are of no use */

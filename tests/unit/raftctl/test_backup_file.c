@@ -229,9 +229,9 @@ static void each_bit_counts(void **state)
  * wrong, or what they add up to. */
 static void pieces_have_their_place(void **state)
 {
-    static const char *const orders[] = {"",      "0",     "1",      "01",    "0123",  "0124",  "0134",
-                                         "1234",  "02341", "012234", "02134", "00123", "01243", "012344",
-                                         "01223", "4"};
+    static const char *const orders[] = {"",      "0",      "1",     "01",     "0123",  "0124",
+                                         "0134",  "1234",   "02341", "012234", "02134", "00123",
+                                         "01243", "012344", "01223", "4"};
     size_t starts[6];
     size_t at = 16;
 

@@ -240,8 +240,8 @@ static void a_reset_keeps_the_node_only(void **state)
 /* At each step it may be cut short. */
 static void a_reset_cut_short_is_finished(void **state)
 {
-    static const char *const gone[] = {"", "state/data.mdb", "state/lock.mdb", "state",
-                                       "log/data.mdb", "log/lock.mdb", "log"};
+    static const char *const gone[] = {
+        "", "state/data.mdb", "state/lock.mdb", "state", "log/data.mdb", "log/lock.mdb", "log"};
     const char *dir = *state;
     char path[PATH_MAX];
 

@@ -45,7 +45,8 @@ static void begins_and_ends(void **state)
 
 static void what_makes_no_sense_names_no_node(void **state)
 {
-    static const char *const texts[] = {"reset", "reset ", "reset 0", "reset x", "reset 4294967296"};
+    static const char *const texts[] = {"reset", "reset ", "reset 0", "reset x",
+                                        "reset 4294967296"};
 
     (void)state;
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
