@@ -16,6 +16,8 @@ struct shared { /* with the child */
     uint8_t answer[];
 };
 
+/* ---- The child ---- */
+
 static void become_owner(const char *data_dir)
 {
     struct stat st;
@@ -40,6 +42,70 @@ static _Noreturn void run(const char *data_dir, child_job *job, const void *arg,
     _exit(0);
 }
 
+/* ---- What the store logs, as a sentence ---- */
+
+struct field { /* key=value or key="a value" in a line of the log */
+    const char *key, *value;
+    int key_size, value_size;
+};
+
+/* NULL: no more. Else where to go on. */
+static const char *next_field(const char *at, struct field *out)
+{
+    at += strspn(at, " ");
+    size_t key_size = strcspn(at, " =");
+    if (at[key_size] != '=') {
+        return NULL;
+    }
+    const char *value = at + key_size + 1;
+    bool quoted = *value == '"';
+    value += quoted;
+    size_t size = strcspn(value, quoted ? "\"" : " ");
+    *out = (struct field){at, value, (int)key_size, (int)size};
+    return value + size + (quoted && value[size]);
+}
+
+/* Where the fields begin: at the first word that has an = in it. */
+static size_t message_size(const char *line)
+{
+    size_t to_equals = strcspn(line, "=");
+
+    if (!line[to_equals]) {
+        return to_equals;
+    }
+    while (to_equals > 0 && line[to_equals] != ' ') {
+        to_equals--;
+    }
+    return to_equals;
+}
+
+static bool is_key(const struct field *f, const char *key)
+{
+    return strlen(key) == (size_t)f->key_size && strncmp(f->key, key, strlen(key)) == 0;
+}
+
+/* "what key=value do="this"" becomes "what (key value): this". */
+static void put_sentence(const char *line, struct buf *out)
+{
+    size_t size = message_size(line);
+    const char *at = line + size;
+    const char *before = " (";
+    struct field advice = {0};
+    struct field f;
+
+    buf_put(out, line, size);
+    while ((at = next_field(at, &f)) != NULL) {
+        if (is_key(&f, "do")) {
+            advice = f;
+        } else if (!is_key(&f, "error") && !is_key(&f, "free_bytes")) { /* "cause" says it better */
+            buf_printf(out, "%s%.*s %.*s", before, f.key_size, f.key, f.value_size, f.value);
+            before = ", ";
+        }
+    }
+    buf_printf(out, "%s%s%.*s", *before == ',' ? ")" : "", advice.value ? ": " : "",
+               advice.value_size, advice.value ? advice.value : "");
+}
+
 /* The first line the store logged, without time and level; or how the child ended. */
 static void read_reason(int log_fd, const struct shared *shared, int status, struct buf *out)
 {
@@ -51,7 +117,7 @@ static void read_reason(int log_fd, const struct shared *shared, int status, str
     if (line) {
         line += strlen(STORE_LINE);
         line[strcspn(line, "\n")] = 0;
-        buf_put_str(out, line);
+        put_sentence(line, out);
     } else if (shared->done) {
         return;
     } else if (WIFSIGNALED(status)) {
@@ -61,6 +127,8 @@ static void read_reason(int log_fd, const struct shared *shared, int status, str
         buf_printf(out, "reading the files ended with status %d", WEXITSTATUS(status));
     }
 }
+
+/* ---- Its parent ---- */
 
 static int wait_for(pid_t pid)
 {

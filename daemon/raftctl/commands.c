@@ -432,7 +432,7 @@ const struct command command_table[] = {
      .options = OPTIONS(OPT_END),
      .required = OPT_END,
      .needs = NEEDS_OPERATOR,
-     .help = "a consistent copy of the state, from any member",
+     .help = "write a consistent copy of the state, from any member",
      .details =
          "Holds all that was acknowledged before the command began. FILE, replaced when it exists, "
          "appears only when it is whole, verified and on disk. --timeout is how long to wait for "
