@@ -52,6 +52,8 @@ struct server_ops {
                 uint32_t timeout_ms);
     void (*list)(void *server, struct admin_call *call, struct blob *prefix, uint64_t limit,
                  bool stale, uint32_t timeout_ms); /* prefix may be NULL */
+    /* A backup: its pieces come by admin_answer_more(), as bytes. */
+    void (*backup)(void *server, struct admin_call *call, uint32_t timeout_ms);
     void (*log_level)(void *server, struct admin_call *call, const char *level);
     void (*reload)(void *server, struct admin_call *call);
     /* The client is gone: never answer this call (it is freed). Called from admin_reap() only. */
@@ -83,6 +85,10 @@ void admin_answer(struct admin_call *call, int code, uint32_t leader, const char
 /* A reply with more to come. false: the client is gone or too slow and is being disconnected
  * (cancel follows). */
 bool admin_answer_more(struct admin_call *call, const void *json, size_t json_size);
+
+/* Bytes of replies that the client's connection has not taken yet: who sends much waits while these are
+ * many. */
+size_t admin_call_unsent(const struct admin_call *call);
 
 /* Where the server keeps its own number for a call (and finds it at cancel). */
 void admin_call_set(struct admin_call *call, uint64_t token);

@@ -269,6 +269,12 @@ static void run_transfer(const struct server_ops *ops, struct admin_call *call,
     run_hand_over(ops, call, r, r->member_id);
 }
 
+static void run_backup(const struct server_ops *ops, struct admin_call *call,
+                       struct admin_request *r)
+{
+    ops->backup(ops->server, call, timeout_of(r));
+}
+
 static void run_log_level(const struct server_ops *ops, struct admin_call *call,
                           struct admin_request *r)
 {
@@ -300,6 +306,7 @@ static const struct admin_command commands[] = {
     {"get", ADMIN_CHANGE, false, check_key, run_get},
     {"del", ADMIN_CHANGE, false, check_key, run_del},
     {"list", ADMIN_CHANGE, false, check_prefix, run_list},
+    {"backup", ADMIN_CHANGE, false, NULL, run_backup},
     {"log-level", ADMIN_CHANGE, false, check_level, run_log_level},
     {"reload", ADMIN_CHANGE, false, NULL, run_reload},
 };

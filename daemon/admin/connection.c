@@ -140,6 +140,11 @@ bool admin_answer_more(struct admin_call *call, const void *json, size_t json_si
     return !call->conn->doomed;
 }
 
+size_t admin_call_unsent(const struct admin_call *call)
+{
+    return call->conn->out.size - call->conn->out_sent;
+}
+
 /* ---- Requests ---- */
 
 static bool must_pause(const struct admin_conn *c)

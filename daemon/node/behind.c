@@ -56,6 +56,11 @@ uint64_t node_flush_bytes(const struct node *n)
     return n->rows.bytes.size;
 }
 
+raft_index node_flushed_to(const struct node *n)
+{
+    return n->flushed;
+}
+
 static void swap_rows(struct state_rows *a, struct state_rows *b)
 {
     struct state_rows kept = *a;

@@ -15,6 +15,7 @@
 #include "node/types.h"
 #include "raft/raft.h"
 #include "state/state.h"
+#include "state/stream.h"
 
 struct node;
 
@@ -119,6 +120,8 @@ void node_flushed(struct node *n);               /* it is durable */
 void node_flush_failed(struct node *n);          /* nothing of it is: the next one holds it too */
 uint64_t node_flush_bytes(const struct node *n); /* how much has gathered for the next one */
 bool node_flush_is_urgent(const struct node *n); /* it holds a snapshot: this node waits for it */
+raft_index
+node_flushed_to(const struct node *n); /* what is durable is as of this entry; 0: nothing */
 /* The log holds much more than is to be kept, because what was applied is not flushed yet or a member
  * lags. */
 bool node_log_is_long(const struct node *n);
@@ -136,6 +139,9 @@ struct node_source {
     int (*read)(void *arg, void *snapshot, size_t bytes_max, struct buf *out);
     void (*close)(void *arg, void *snapshot);
 };
+
+/* How a stream of it begins; borrows the membership. */
+void node_mark_head(const struct node_mark *mark, struct stream_head *out);
 
 /* Snapshots that are being read now. While they are, a flush makes the disk hold twice what changes. */
 uint32_t node_snapshots_read(const struct node *n);

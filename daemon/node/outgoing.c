@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "node/internal.h"
-#include "state/stream.h"
 
 enum {
     WINDOW_BYTES = 1024 * 1024, /* not acknowledged */
@@ -82,20 +81,27 @@ static void add_piece(struct node *n, struct node_outgoing *o, bool done)
     send_piece(n, o, p);
 }
 
-static void add_head(struct node *n, struct node_outgoing *o)
+void node_mark_head(const struct node_mark *mark, struct stream_head *out)
 {
-    const struct blob *membership = o->mark.at.membership;
-    const struct stream_head head = {
-        .index = o->mark.at.index,
-        .term = o->mark.at.term,
-        .chain = o->mark.at.chain,
-        .revision = o->mark.revision,
-        .digest = o->mark.digest,
-        .membership_index = o->mark.at.membership_index,
+    const struct blob *membership = mark->at.membership;
+
+    *out = (struct stream_head){
+        .index = mark->at.index,
+        .term = mark->at.term,
+        .chain = mark->at.chain,
+        .revision = mark->revision,
+        .digest = mark->digest,
+        .membership_index = mark->at.membership_index,
         .membership = membership ? membership->data : NULL,
         .membership_size = membership ? membership->size : 0,
     };
+}
 
+static void add_head(struct node *n, struct node_outgoing *o)
+{
+    struct stream_head head;
+
+    node_mark_head(&o->mark, &head);
     n->scratch.size = 0;
     stream_put_head(&n->scratch, &head);
     add_piece(n, o, false);

@@ -61,8 +61,10 @@ static void trim(struct raft *r)
     uint32_t gone = changes_up_to(r, to);
     rlog_trim(&r->log, &base);
     raft_point_done(&base);
-    r->changes_count -= gone;
-    memmove(r->changes, r->changes + gone, r->changes_count * sizeof *r->changes);
+    if (gone > 0) {
+        r->changes_count -= gone;
+        memmove(r->changes, r->changes + gone, r->changes_count * sizeof *r->changes);
+    }
 }
 
 void base_save_take(struct raft *r, struct raft_save *save)

@@ -19,12 +19,11 @@ static int fill_id(const char *name, const char *text, uint32_t *id, struct ctl_
     return 0;
 }
 
-static int fill_address(const char *text, struct admin_request *req, struct ctl_error *e)
+int changes_check_address(const char *text, struct ctl_error *e)
 {
     struct host_port address;
-    size_t size = strlen(text);
 
-    if (units_parse_host_port(text, &address) || size >= sizeof req->address) {
+    if (units_parse_host_port(text, &address) || strlen(text) >= UNITS_ADDRESS_SIZE) {
         return ctl_fail(e, -RD_EUSAGE,
                         "'%s' is not HOST:PORT, as in 10.0.0.4:7400, n4.example:7400 or "
                         "[fd00::4]:7400",
@@ -34,8 +33,18 @@ static int fill_address(const char *text, struct admin_request *req, struct ctl_
         return ctl_fail(e, -RD_EUSAGE,
                         "'%s' is to listen on; give the address that the other members dial", text);
     }
-    memcpy(req->address, text, size + 1);
     return 0;
+}
+
+static int fill_address(const char *text, struct admin_request *req, struct ctl_error *e)
+{
+    int code = changes_check_address(text, e);
+
+    _Static_assert(sizeof req->address == UNITS_ADDRESS_SIZE, "what was checked fits");
+    if (code == 0) {
+        memcpy(req->address, text, strlen(text) + 1);
+    }
+    return code;
 }
 
 static void fill_options(const struct invocation *inv, struct admin_request *req)

@@ -13,6 +13,9 @@ fill_fn fill_add_server, fill_replace_server;
 fill_fn fill_member;    /* ID: promote, demote, remove-server, transfer */
 fill_fn fill_step_down; /* nothing but options */
 
+/* Is it an address that other members can dial? 0, or -RD_EUSAGE and why not. */
+int changes_check_address(const char *text, struct ctl_error *e);
+
 render_fn render_member; /* add-server, promote, demote: what the node is now */
 render_fn render_removed, render_replaced, render_hand_over;
 

@@ -1,100 +1,24 @@
-/* The directory is read by a child: what a damaged file does to LMDB (a signal, an assertion) ends the
- * child and becomes an answer here. What the store logs about it is the reason shown. */
 #include "raftctl/check.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include <stdio.h>
 
-#include "store/store.h"
+#include "raftctl/child.h"
+#include "raftctl/look.h"
 
-struct outcome { /* what the child sends */
-    int code;
-    struct store_check check;
-};
-
-static int read_outcome(int fd, struct outcome *out)
+static int job(const void *data_dir, void *answer)
 {
-    size_t done = 0;
+    struct store_offline *o;
+    int code = store_offline_open(data_dir, false, &o);
 
-    while (done < sizeof *out) {
-        ssize_t n = read(fd, (uint8_t *)out + done, sizeof *out - done);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n <= 0) {
-            return -RD_ECORRUPT; /* it died before it could say anything */
-        }
-        done += (size_t)n;
-    }
-    return 0;
-}
-
-static void child(const char *data_dir, int pipe_fd, int log_fd)
-{
-    struct outcome o;
-
-    memset(&o, 0, sizeof o);
-    if (dup2(log_fd, STDERR_FILENO) < 0) {
-        _exit(1);
-    }
-    o.code = store_check(data_dir, &o.check);
-    _exit(write(pipe_fd, &o, sizeof o) == (ssize_t)sizeof o ? 0 : 1);
-}
-
-/* The last line the store logged, without time and level; or how the child ended. */
-static void read_reason(int log_fd, int status, struct buf *out)
-{
-    char text[4096];
-    ssize_t size = pread(log_fd, text, sizeof text - 1, 0);
-
-    text[size > 0 ? size : 0] = 0;
-    char *line = strstr(text, "store: ");
-    if (line) {
-        line += strlen("store: ");
-        line[strcspn(line, "\n")] = 0;
-        buf_put_str(out, line);
-    } else if (WIFSIGNALED(status)) {
-        buf_printf(out, "the files make no sense: reading them ended by signal %d",
-                   WTERMSIG(status));
-    } else {
-        buf_printf(out, "reading the files ended with status %d", WEXITSTATUS(status));
-    }
-}
-
-static int run_child(const char *data_dir, struct outcome *o, struct buf *reason)
-{
-    int fds[2];
-    int log_fd = memfd_create("raftctl-check", MFD_CLOEXEC);
-
-    if (log_fd < 0 || pipe(fds) != 0) {
-        return -errno;
-    }
-    pid_t pid = fork();
-    if (pid < 0) {
-        return -errno;
-    }
-    if (pid == 0) {
-        child(data_dir, fds[1], log_fd);
-    }
-    int status = 0;
-    (void)close(fds[1]);
-    int code = read_outcome(fds[0], o);
-    (void)close(fds[0]);
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-    }
     if (code == 0) {
-        code = o->code;
+        code = look_at(o, answer);
+        store_offline_close(o);
     }
-    if (code != 0) {
-        read_reason(log_fd, status, reason);
-    }
-    (void)close(log_fd);
     return code;
 }
+
+/* ---- JSON ---- */
 
 static json_t *uuid_json(const struct uuid *u)
 {
@@ -109,40 +33,126 @@ static json_t *number(uint64_t v)
     return json_integer((json_int_t)v);
 }
 
-static void put_json(const struct store_check *c, struct buf *out)
+static json_t *hex(uint64_t v)
 {
-    char chain[17];
+    char text[17];
 
-    (void)snprintf(chain, sizeof chain, "%016" PRIx64, c->last_chain);
-    json_t *all = json_pack(
-        "{s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o}", "ok", 1, "node_id",
-        number(c->id), "store_id", uuid_json(&c->store), "cluster_id", uuid_json(&c->cluster),
-        "incarnation", number(c->incarnation), "term", number(c->term), "vote", number(c->vote),
-        "first_index", number(c->first), "last_index", number(c->last), "last_term",
-        number(c->last_term), "last_chain", chain, "entries_bytes", number(c->entries_bytes));
+    (void)snprintf(text, sizeof text, "%016" PRIx64, v);
+    return json_string(text);
+}
+
+static const char *role_text(const struct raft_member *m)
+{
+    return m->role == RAFT_VOTER ? "voter" : "learner";
+}
+
+static json_t *members_json(const struct raft_membership *m)
+{
+    json_t *list = json_array();
+
+    for (uint32_t i = 0; i < m->members_count; i++) {
+        const struct raft_member *member = &m->members[i];
+        (void)json_array_append_new(list,
+                                    json_pack("{s:o, s:s, s:s, s:o}", "id", number(member->id),
+                                              "role", role_text(member), "address", member->address,
+                                              "store_id", uuid_json(&member->store)));
+    }
+    return list;
+}
+
+static void put_json(const struct look *l, struct buf *out)
+{
+    const struct store_found *f = &l->found;
+    const struct raft_member *member = look_member(l);
+    json_t *all = json_pack("{s:b, s:o, s:o, s:o, s:o, s:o, s:o}", "ok", 1, "node_id",
+                            number(f->id), "store_id", uuid_json(&f->store), "cluster_id",
+                            uuid_json(&f->cluster), "incarnation", number(f->incarnation), "term",
+                            number(f->term), "vote", number(f->vote));
+    json_t *log = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "base_index", number(f->base.index),
+                            "first_index", number(f->first), "last_index", number(f->last),
+                            "last_term", number(f->last_term), "last_chain", hex(f->last_chain),
+                            "entries_bytes", number(f->entries_bytes));
+    json_t *state = json_pack("{s:o, s:o, s:o}", "applied_index", number(f->mark.at.index),
+                              "revision", number(f->mark.revision), "digest", hex(f->mark.digest));
+    json_t *members = json_pack(
+        "{s:o, s:o, s:o, s:b}", "membership_index", number(f->membership_index), "members",
+        members_json(&l->membership), "role", member ? json_string(role_text(member)) : json_null(),
+        "removed", look_removed(l) != 0);
+
+    (void)json_object_update_new(all, log);
+    (void)json_object_update_new(all, state);
+    (void)json_object_update_new(all, members);
     ctl_put_json(all, out);
     json_decref(all);
 }
 
-static void put_text(const struct store_check *c, struct buf *out)
+/* ---- Text ---- */
+
+static void put_log(const struct store_found *f, struct buf *out)
 {
+    if (f->last == 0) {
+        buf_put_str(out, "log       empty\n");
+        return;
+    }
+    if (f->first == 0) {
+        buf_put_str(out, "log       no entries");
+    } else {
+        buf_printf(out, "log       entries %" PRIu64 "..%" PRIu64 ", %" PRIu64 " bytes", f->first,
+                   f->last, f->entries_bytes);
+    }
+    if (f->base.index) {
+        buf_printf(out, ", begins after entry %" PRIu64, f->base.index);
+    }
+    buf_printf(out,
+               "\nnewest    last_term %" PRIu64 ", last_index %" PRIu64 ", chain %016" PRIx64 "\n",
+               f->last_term, f->last, f->last_chain);
+}
+
+static void put_members(const struct look *l, struct buf *out)
+{
+    const struct raft_membership *m = &l->membership;
+
+    for (uint32_t i = 0; i < m->members_count; i++) {
+        const struct raft_member *member = &m->members[i];
+        buf_printf(out, "%s%" PRIu32 " %s %s%s\n", i ? "          " : "members   ", member->id,
+                   role_text(member), member->address,
+                   member == look_member(l) ? " (this node)" : "");
+    }
+    if (look_removed(l)) {
+        buf_printf(out, "          this node was removed by entry %" PRIu64 "\n", look_removed(l));
+    } else if (m->members_count && !look_member(l)) {
+        buf_put_str(out, "          this node is not one of them\n");
+    }
+}
+
+static void put_text(const struct look *l, struct buf *out)
+{
+    const struct store_found *f = &l->found;
     char store[UUID_TEXT_SIZE];
     char cluster[UUID_TEXT_SIZE];
 
-    uuid_text(&c->store, store);
-    uuid_text(&c->cluster, cluster);
+    uuid_text(&f->store, store);
+    uuid_text(&f->cluster, cluster);
     buf_printf(out, "sound\nnode      %" PRIu32 ", store %s, %" PRIu64 " starts\ncluster   %s\n",
-               c->id, store, c->incarnation, uuid_is_set(&c->cluster) ? cluster : "none yet");
-    buf_printf(out, "promises  term %" PRIu64 ", vote for %" PRIu32 "\n", c->term, c->vote);
-    if (c->last == 0) {
-        buf_put_str(out, "log       empty");
-        return;
+               f->id, store, f->incarnation, uuid_is_set(&f->cluster) ? cluster : "none yet");
+    buf_printf(out, "promises  term %" PRIu64 ", vote for %" PRIu32 "\n", f->term, f->vote);
+    put_log(f, out);
+    if (f->mark.at.index) {
+        buf_printf(
+            out, "state     as of entry %" PRIu64 ", revision %" PRIu64 ", digest %016" PRIx64 "\n",
+            f->mark.at.index, f->mark.revision, f->mark.digest);
+    } else {
+        buf_put_str(out, "state     nothing on disk yet\n");
     }
-    buf_printf(out,
-               "log       %" PRIu64 "..%" PRIu64 ", last of term %" PRIu64 ", %" PRIu64
-               " bytes, chain %016" PRIx64,
-               c->first, c->last, c->last_term, c->entries_bytes, c->last_chain);
+    put_members(l, out);
+    if (f->last) {
+        buf_put_str(out,
+                    "Of several nodes the newest is the one with the higher last_term, then the "
+                    "higher last_index.\n");
+    }
 }
+
+/* ---- Damage ---- */
 
 static int report_damage(const struct ctl *ctl, struct buf *reason, struct ctl_error *e)
 {
@@ -160,23 +170,43 @@ static int report_damage(const struct ctl *ctl, struct buf *reason, struct ctl_e
     return code ? code : 1;
 }
 
+/* The log is sound, the state is not. */
+static void put_bad_state(const struct look *l, struct buf *reason)
+{
+    if (l->state_why[0]) {
+        reason->size = 0;
+        buf_put_str(reason, l->state_why);
+    }
+    buf_put_str(reason,
+                look_is_whole_log(l)
+                    ? "; the log is sound and holds all entries: raftd makes the state anew "
+                      "from it"
+                    : "; the log does not hold all entries: give the cluster a fresh member "
+                      "instead of this one (raftctl replace-server)");
+}
+
 int check_run(struct ctl *ctl, const struct invocation *inv, struct ctl_error *e)
 {
+    const char *data_dir = inv->text[OPT_DATA_DIR];
+    struct look *look = mem_zalloc(sizeof *look);
     struct buf reason = BUF_INIT;
     struct buf out = BUF_INIT;
-    struct outcome o;
+    int code = child_run(data_dir, job, data_dir, look, sizeof *look, &reason);
 
-    memset(&o, 0, sizeof o);
-    int code = run_child(inv->text[OPT_DATA_DIR], &o, &reason);
+    if (code == 0 && look->state_is_bad) {
+        put_bad_state(look, &reason);
+        code = -RD_ECORRUPT;
+    }
     if (code == 0) {
-        (ctl->json ? put_json : put_text)(&o.check, &out);
-        code = ctl_write_line(&out, e);
+        (ctl->json ? put_json : put_text)(look, &out);
+        code = ctl->json ? ctl_write_line(&out, e) : ctl_write(&out, e);
     } else if (code == -RD_ECORRUPT) {
         code = report_damage(ctl, &reason, e);
     } else {
-        code = ctl_fail(e, -RD_EINVALID, "%s", buf_str(&reason));
+        code = child_fail(e, code, &reason);
     }
     buf_done(&out);
     buf_done(&reason);
+    mem_free(look);
     return code;
 }

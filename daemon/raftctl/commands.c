@@ -7,10 +7,12 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/similar.h"
+#include "raftctl/backup.h"
 #include "raftctl/batch.h"
 #include "raftctl/bench.h"
 #include "raftctl/changes.h"
 #include "raftctl/check.h"
+#include "raftctl/recover.h"
 #include "raftctl/render.h"
 #include "raftctl/watch.h"
 
@@ -415,10 +417,68 @@ const struct command command_table[] = {
      .options = OPTIONS(OPT_DATA_DIR, OPT_END),
      .required = OPT_DATA_DIR,
      .help = "verify a data directory that no raftd uses",
-     .details =
-         "Reads identity, term and vote and every log entry with its checksum and chain, and "
-         "changes nothing. Exit 0 when all of it is sound, 1 when not, with what is wrong.",
+     .details = "Reads identity, term and vote, every log entry with its checksum and chain, and "
+                "the state "
+                "with its digest, and changes nothing. Exit 0 when all of it is sound, 1 when not, "
+                "with what "
+                "is wrong. Of several nodes the newest is the one with the higher last_term, then "
+                "the higher "
+                "last_index.",
      .run = check_run},
+    {.name = "backup",
+     .args = "FILE",
+     .args_min = 1,
+     .args_max = 1,
+     .options = OPTIONS(OPT_END),
+     .required = OPT_END,
+     .needs = NEEDS_OPERATOR,
+     .help = "write a consistent copy of the state, from any member",
+     .details =
+         "Holds all that was acknowledged before the command began. FILE, replaced when it exists, "
+         "appears only when it is whole, verified and on disk. --timeout is how long to wait for "
+         "the "
+         "next piece, not for all of it. restore makes a new cluster from it.",
+     .run = backup_run},
+    {.name = "restore",
+     .args = "FILE",
+     .args_min = 1,
+     .args_max = 1,
+     .options = OPTIONS(OPT_DATA_DIR, OPT_ID, OPT_ADDRESS, OPT_END),
+     .required = OPT_DATA_DIR,
+     .help = "make a new data directory from a backup: a new cluster",
+     .details =
+         "D must not exist, or be empty. The cluster has a new id and one voter, this node; it "
+         "leads "
+         "when raftd is started on D, and add-server brings the others, with empty data. Revisions "
+         "go "
+         "on 1,000,000,000 and terms (fences) 1,000,000 above the backup's, so that none is given "
+         "twice, whatever was written after the backup.",
+     .run = restore_run},
+    {.name = "recover",
+     .args = "",
+     .options = OPTIONS(OPT_DATA_DIR, OPT_MEMBERS, OPT_FORCE, OPT_END),
+     .required = OPT_DATA_DIR,
+     .also = OPTIONS(OPT_MEMBERS, OPT_END),
+     .help = "when quorum is lost for good: this node's data is the cluster",
+     .details =
+         "For when a majority of the voters is gone and will not come back. No raftd may use D. "
+         "Run it on "
+         "one node, the newest of the survivors (check says which), and list those that still have "
+         "their data; everything in its log counts, and the members not listed are removed for "
+         "ever. "
+         "Without --force it changes nothing and says what it would do.",
+     .run = recover_run},
+    {.name = "reset",
+     .args = "",
+     .options = OPTIONS(OPT_DATA_DIR, OPT_FORCE, OPT_END),
+     .required = OPT_DATA_DIR,
+     .help = "forget all data of a node, keep its id",
+     .details = "Makes a new, empty store in D, which a cluster takes in with add-server. No raftd "
+                "may use D. "
+                "Exit status 6 unless the node was removed from its cluster, or --force is given. "
+                "Was it cut "
+                "short, raftd refuses D until it is run again.",
+     .run = reset_run},
     {.name = "bench",
      .args = "",
      .options =
@@ -449,6 +509,16 @@ const struct command *command_find(const char *name)
         }
     }
     return NULL;
+}
+
+bool command_requires(const struct command *command, enum option_id option)
+{
+    for (const enum option_id *o = command->also; o && *o != OPT_END; o++) {
+        if (*o == option) {
+            return true;
+        }
+    }
+    return command->required == option;
 }
 
 /* ---- Near misses ---- */

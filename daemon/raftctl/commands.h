@@ -24,6 +24,7 @@ struct command {
     uint32_t args_min, args_max;
     const enum option_id *options; /* ends with OPT_END */
     enum option_id required;       /* an option that must be given, or OPT_END */
+    const enum option_id *also;    /* more of them, ends with OPT_END; NULL: none */
     enum command_needs needs;
     const char *unanswered; /* changes something: what to do when no answer came, and so the outcome
                              * is unknown. NULL: it only asks */
@@ -49,7 +50,8 @@ extern const struct command command_table[];
 extern const uint32_t command_count;
 
 const struct command *command_find(const char *name); /* NULL: none */
-const char *command_nearest(const char *name);        /* a name one or two slips away, or NULL */
+bool command_requires(const struct command *command, enum option_id option);
+const char *command_nearest(const char *name); /* a name one or two slips away, or NULL */
 
 /* One request, one answer over ctl->client (connected when it is not): the daemon's JSON text is
  * appended to `out` and *status is the exit status it stands for. 0, or a negative code. */

@@ -74,7 +74,7 @@ void help_usage_line(const struct command *command, struct buf *out)
     }
     for (const enum option_id *o = command->options; *o != OPT_END; o++) {
         const struct option *option = &option_table[*o];
-        bool required = command->required == *o;
+        bool required = command_requires(command, *o);
         buf_printf(out, " %s--%s%s%s%s", required ? "" : "[", option->name,
                    option->value ? " " : "", option->value ? option->value : "",
                    required ? "" : "]");

@@ -53,6 +53,12 @@ const struct option option_table[OPT_COUNT] = {
                      "return once it has begun; status shows how it goes on"},
     [OPT_FORCE] = {"force", 0, OPTION_FLAG, NULL, 0, 0, NULL,
                    "do what is refused as unsafe; first read what the refusal says"},
+    [OPT_MEMBERS] = {"members", 0, OPTION_TEXT, "ID[,ID]...", 0, 0, NULL,
+                     "the nodes that are the cluster from now on, all of them voters"},
+    [OPT_ID] = {"id", 0, OPTION_NUMBER, "N", 1, UINT32_MAX, NULL,
+                "the id of the node (default: of the one the backup was taken on)"},
+    [OPT_ADDRESS] = {"address", 0, OPTION_TEXT, "HOST:PORT", 0, 0, NULL,
+                     "where other members dial it (default: as in the backup)"},
 };
 
 struct parser {
@@ -287,9 +293,10 @@ static void check_complete(struct parser *p)
     if (inv->args_count < inv->command->args_min) {
         MISTAKE(p, "an argument is missing: %s", inv->command->args);
     }
-    if (inv->command->required != OPT_END && !inv->set[inv->command->required]) {
-        const struct option *o = &option_table[inv->command->required];
-        MISTAKE(p, "--%s %s is missing", o->name, o->value);
+    for (const enum option_id *o = inv->command->options; *o != OPT_END; o++) {
+        if (command_requires(inv->command, *o) && !inv->set[*o]) {
+            MISTAKE(p, "--%s %s is missing", option_table[*o].name, option_table[*o].value);
+        }
     }
 }
 

@@ -32,6 +32,9 @@ enum option_id {
     OPT_LEARNER,
     OPT_NO_WAIT,
     OPT_FORCE,
+    OPT_MEMBERS,
+    OPT_ID,
+    OPT_ADDRESS,
     OPT_COUNT,
     OPT_GLOBALS = OPT_VERSION + 1,
     OPT_END = OPT_COUNT, /* ends a command's list */

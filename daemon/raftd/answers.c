@@ -115,6 +115,9 @@ static void answer_done(struct server *s, struct slot *slot, const struct node_a
     case SLOT_LIST:
         answer_list(s, slot);
         break;
+    case SLOT_BACKUP:
+        server_backup_begin(s, slot);
+        break;
     case SLOT_STATUS:
         answer_status(s, slot);
         break;
@@ -217,6 +220,7 @@ static void query_run(struct server *s, struct slot *slot, const struct node_pub
     case SLOT_CHANGE:
     case SLOT_STATUS:
     case SLOT_MEMBERS:
+    case SLOT_BACKUP:
         check_fail("these go through the node", __FILE__, __LINE__, __func__);
         break;
     }

@@ -36,6 +36,7 @@ static struct slot *slot_open(struct server *s, enum slot_kind kind, struct admi
     s->slots_free = slot->next_free;
     *slot = (struct slot){.kind = kind, .generation = generation, .call = call};
     s->watches += kind == SLOT_WATCH;
+    s->backups += kind == SLOT_BACKUP;
     admin_call_set(call, slot_token(s, slot));
     return slot;
 }
@@ -43,6 +44,8 @@ static struct slot *slot_open(struct server *s, enum slot_kind kind, struct admi
 void server_slot_close(struct server *s, struct slot *slot)
 {
     s->watches -= slot->kind == SLOT_WATCH;
+    s->backups -= slot->kind == SLOT_BACKUP;
+    server_backup_free(s, slot->backup);
     blob_unref(slot->key);
     *slot = (struct slot){.generation = slot->generation, .next_free = s->slots_free};
     s->slots_free = (uint32_t)(slot - s->slots + 1);
@@ -267,6 +270,23 @@ static void op_list(void *server, struct admin_call *call, struct blob *prefix, 
     open_read(s, slot, stale, timeout_ms);
 }
 
+static void op_backup(void *server, struct admin_call *call, uint32_t timeout_ms)
+{
+    struct server *s = server;
+
+    if (s->backups == SERVER_BACKUPS_MAX) {
+        admin_answer(
+            call, -RD_ENOT_READY, 0,
+            "4 backups of this node are under way, the limit: wait for one of them, or ask "
+            "another member",
+            NULL, 0);
+        return;
+    }
+    struct slot *slot = slot_open(s, SLOT_BACKUP, call);
+    slot->backup = server_backup_new(s, timeout_ms);
+    (void)open_request(s, slot, INBOX_READ, timeout_ms);
+}
+
 static void op_log_level(void *server, struct admin_call *call, const char *name)
 {
     enum log_level level;
@@ -321,6 +341,7 @@ void server_calls_init(struct server *s)
                                  .write = op_write,
                                  .get = op_get,
                                  .list = op_list,
+                                 .backup = op_backup,
                                  .log_level = op_log_level,
                                  .reload = op_reload,
                                  .cancel = op_cancel};

@@ -88,9 +88,8 @@ struct snapshot { /* one row is read ahead: the last piece has to say that it is
     int more; /* as store_snapshot_next() said: of `next` */
 };
 
-static void *open_snapshot(void *arg, raft_id to, struct node_mark *mark)
+void *server_snapshot_open(struct server *s, struct node_mark *mark)
 {
-    struct server *s = arg;
     struct store_mark found;
     struct store_snapshot *rows = store_snapshot_open(s->store, &found);
 
@@ -101,13 +100,22 @@ static void *open_snapshot(void *arg, raft_id to, struct node_mark *mark)
     snapshot->rows = rows;
     snapshot->more = store_snapshot_next(rows, &snapshot->next);
     *mark = (struct node_mark){found.at, found.revision, found.digest, false};
-    log_notice("raftd", "sends a snapshot: the log begins after what that node needs",
-               LOG_U64("to", to), LOG_U64("index", found.at.index),
-               LOG_U64("revision", found.revision));
     return snapshot;
 }
 
-static int read_snapshot(void *arg, void *snapshot, size_t bytes_max, struct buf *out)
+static void *open_snapshot(void *arg, raft_id to, struct node_mark *mark)
+{
+    void *snapshot = server_snapshot_open(arg, mark);
+
+    if (snapshot) {
+        log_notice("raftd", "sends a snapshot: the log begins after what that node needs",
+                   LOG_U64("to", to), LOG_U64("index", mark->at.index),
+                   LOG_U64("revision", mark->revision));
+    }
+    return snapshot;
+}
+
+int server_snapshot_read(void *arg, void *snapshot, size_t bytes_max, struct buf *out)
 {
     struct snapshot *s = snapshot;
     size_t until = out->size + bytes_max;
@@ -121,7 +129,7 @@ static int read_snapshot(void *arg, void *snapshot, size_t bytes_max, struct buf
     return s->more;
 }
 
-static void close_snapshot(void *arg, void *snapshot)
+void server_snapshot_close(void *arg, void *snapshot)
 {
     struct snapshot *s = snapshot;
 
@@ -132,7 +140,8 @@ static void close_snapshot(void *arg, void *snapshot)
 
 void server_set_source(struct server *s)
 {
-    const struct node_source source = {s, open_snapshot, read_snapshot, close_snapshot};
+    const struct node_source source = {s, open_snapshot, server_snapshot_read,
+                                       server_snapshot_close};
 
     node_set_source(s->node, &source);
 }
@@ -181,6 +190,7 @@ void server_flush_take(struct server *s)
     if (code) {
         node_flush_failed(s->node); /* what did not fit was said */
         s->flush_at = s->now + (code == -RD_EDISK_FULL ? FLUSH_ROOM_MS : FLUSH_AGAIN_MS);
+        server_backups_flush_failed(s);
     } else {
         node_flushed(s->node);
     }
@@ -195,8 +205,9 @@ void server_flush_take(struct server *s)
  * gets long because of it. */
 static bool waits_for_readers(const struct server *s)
 {
-    return node_snapshots_read(s->node) > 0 && s->now < s->flush_at + FLUSH_READERS_MS &&
-           !node_log_is_long(s->node);
+    uint32_t readers = node_snapshots_read(s->node) + server_backups_read(s);
+
+    return readers > 0 && s->now < s->flush_at + FLUSH_READERS_MS && !node_log_is_long(s->node);
 }
 
 mono_ms server_flush_due(const struct server *s)
@@ -208,6 +219,9 @@ mono_ms server_flush_due(const struct server *s)
     }
     if (node_flush_is_urgent(s->node)) {
         return s->flush_failed ? s->flush_at : s->now;
+    }
+    if (server_backups_want_flush(s)) {
+        return s->now;
     }
     if (waits_for_readers(s)) {
         return s->flush_at + FLUSH_READERS_MS;

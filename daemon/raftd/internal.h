@@ -75,6 +75,7 @@ enum slot_kind {
     SLOT_LEADER,
     SLOT_IS_LEADER,
     SLOT_WATCH,
+    SLOT_BACKUP,
 };
 
 struct slot { /* one open admin call */
@@ -87,6 +88,7 @@ struct slot { /* one open admin call */
     struct blob *key;           /* GET; LIST: prefix or NULL */
     uint64_t limit;             /* LIST */
     struct report_asked change; /* CHANGE */
+    struct backup *backup;      /* BACKUP; owned */
 };
 
 struct server {
@@ -124,6 +126,7 @@ struct server {
     uint64_t *queries;   /* tokens */
     uint32_t queries_count, queries_capacity;
     uint32_t watches;
+    uint32_t backups;
 
     bool batch_in_flight;
     uint64_t batch_seq; /* last submitted */
@@ -188,12 +191,28 @@ void server_view_status(const struct server *s, struct report_status *out);
  * 0, or -RD_ECONFIG with one line per error in `errors`: then nothing changed. */
 int server_reload(struct server *s, struct buf *errors);
 
+/* backup.c: the rows on disk, piece by piece, as fast as the client takes them. */
+enum { SERVER_BACKUPS_MAX = 4 };
+struct backup *server_backup_new(struct server *s, uint32_t timeout_ms);
+void server_backup_free(struct server *s, struct backup *b); /* NULL is fine */
+/* What was acknowledged before it was asked for is applied: from here on it goes by itself. */
+void server_backup_begin(struct server *s, struct slot *slot);
+void server_backups_turn(struct server *s);
+mono_ms server_backups_due(const struct server *s); /* UINT64_MAX: not at all */
+bool server_backups_want_flush(const struct server *s);
+uint32_t server_backups_read(const struct server *s); /* how many read the rows */
+void server_backups_flush_failed(struct server *s);
+
 /* flush.c: codes as server_run() returns them. */
 int server_state_load(struct server *s);    /* before the entries are restored */
 int server_state_restore(struct server *s); /* after that */
 void server_set_source(struct server *s);   /* snapshots for members are read from the store */
-void server_flush_take(struct server *s);   /* within a turn: one that is done */
-void server_flush_turn(struct server *s);   /* after it: the next one */
+/* The same for who else reads them; as struct node_source says. */
+void *server_snapshot_open(struct server *s, struct node_mark *mark);
+int server_snapshot_read(void *server, void *snapshot, size_t bytes_max, struct buf *out);
+void server_snapshot_close(void *server, void *snapshot);
+void server_flush_take(struct server *s);         /* within a turn: one that is done */
+void server_flush_turn(struct server *s);         /* after it: the next one */
 mono_ms server_flush_due(const struct server *s); /* UINT64_MAX: nothing is to be flushed */
 void server_flush_last(struct server *s);
 

@@ -242,6 +242,17 @@ void report_bootstrap(struct buf *out, const struct uuid *cluster)
     jw_object_end(&j);
 }
 
+void report_backup(struct buf *out, uint64_t index, uint64_t revision, uint64_t bytes)
+{
+    struct jw j = jw_begin(out);
+
+    jw_object(&j, NULL);
+    jw_u64(&j, "index", index);
+    jw_u64(&j, "revision", revision);
+    jw_u64(&j, "bytes", bytes);
+    jw_object_end(&j);
+}
+
 /* ---- Changes ---- */
 
 static void put_hand_over(struct jw *j, const struct peer_change_reply *done)

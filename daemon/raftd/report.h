@@ -77,6 +77,7 @@ void report_watch(struct buf *out, const struct node_public *p, const struct rep
 
 void report_put(struct buf *out, const struct state_result *r);
 void report_del(struct buf *out, const struct state_result *r);
+void report_backup(struct buf *out, uint64_t index, uint64_t revision, uint64_t bytes);
 void report_bootstrap(struct buf *out, const struct uuid *cluster);
 void report_change(struct buf *out, const struct report_asked *asked,
                    const struct peer_change_reply *done);

@@ -315,6 +315,8 @@ static mono_ms next_turn(struct server *s)
     at = other < at ? other : at;
     other = server_flush_due(s);
     at = other < at ? other : at;
+    other = server_backups_due(s);
+    at = other < at ? other : at;
     at = s->draining && s->drain_until < at ? s->drain_until : at;
     return s->inbox_count || s->queries_count ? s->now : at;
 }
@@ -355,6 +357,7 @@ static int turn(struct server *s)
         return code;
     }
     server_flush_turn(s);
+    server_backups_turn(s);
     admin_flush(s->admin);
     admin_reap(s->admin);
     net_reap(s->net);

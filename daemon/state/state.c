@@ -320,6 +320,21 @@ uint64_t state_digest(const struct state *s)
     return hash64_mix(hash, s->windows.digest);
 }
 
+/* ---- In another cluster ---- */
+
+void state_move_on(struct state *s, uint64_t revisions)
+{
+    window_set_done(&s->windows);
+    s->revision += revisions;
+}
+
+void state_key_rows(const struct state *s, struct state_rows *rows)
+{
+    for (struct kv_item *item = kv_lower_bound(&s->map, NULL, 0); item; item = kv_next(item)) {
+        rows_put_key(rows, item);
+    }
+}
+
 /* ---- Rebuilding ---- */
 
 int state_load_row(struct state *s, const void *key, size_t key_size, const void *value,

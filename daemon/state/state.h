@@ -101,6 +101,15 @@ uint64_t state_keys(const struct state *s);
 uint64_t state_digest(const struct state *s); /* of everything replicated: keys, revision, windows;
                                                * kept incrementally; equal at equal indexes */
 
+/* ---- In another cluster ---- */
+
+/* The state goes on where nobody has asked anything yet: every origin is forgotten, and the revision
+ * moves on by so many, past all that was handed out since this state was the newest. */
+void state_move_on(struct state *s, uint64_t revisions);
+
+/* The rows of all keys, appended in key order; with no origin remembered these are all rows there are. */
+void state_key_rows(const struct state *s, struct state_rows *rows);
+
 /* ---- Rebuilding from rows (each once, any order) into a new state, then state_load_done ---- */
 
 /* Copies what it needs. -RD_ECORRUPT: not a row of this state, or the second of its key. */

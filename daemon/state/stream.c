@@ -1,9 +1,41 @@
 #include "state/stream.h"
 
+#include <string.h>
+
 #include "base/check.h"
 #include "base/err.h"
 
 enum { STREAM_FORMAT = 1 };
+
+void stream_put_origin(struct buf *out, const struct stream_origin *origin)
+{
+    buf_put_u8(out, STREAM_FORMAT);
+    buf_put_u32(out, origin->node);
+    buf_put(out, origin->cluster.bytes, sizeof origin->cluster.bytes);
+    buf_put_u64(out, origin->created_ms);
+    buf_put_str(out, origin->version);
+}
+
+int stream_get_origin(const void *data, size_t size, struct stream_origin *out)
+{
+    struct cursor c = cursor_over(data, size);
+    struct stream_origin origin = {0};
+    uint8_t format = cursor_u8(&c);
+
+    origin.node = cursor_u32(&c);
+    const uint8_t *cluster = cursor_bytes(&c, sizeof origin.cluster.bytes);
+    origin.created_ms = cursor_u64(&c);
+    size_t version_size = c.left;
+    const uint8_t *version = cursor_bytes(&c, version_size);
+    if (c.bad || format != STREAM_FORMAT || origin.node == 0 ||
+        version_size >= sizeof origin.version || memchr(version, 0, version_size)) {
+        return -RD_ECORRUPT;
+    }
+    memcpy(origin.cluster.bytes, cluster, sizeof origin.cluster.bytes);
+    memcpy(origin.version, version, version_size);
+    *out = origin;
+    return 0;
+}
 
 void stream_put_head(struct buf *out, const struct stream_head *head)
 {

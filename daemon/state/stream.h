@@ -9,11 +9,34 @@
  * caller's business. The layout travels between versions and lies in backups: it may only change by
  * a new format number.
  *
+ * In a backup another piece comes first, the origin, and each begins with a byte that says what it is:
+ *   origin u8 format, u32 node id, 16 bytes cluster id, u64 created (ms since 1970), version of raftd
+ *
  * Threads: any. Errors: -RD_ECORRUPT: not such a piece. */
 #ifndef RAFTD_STATE_STREAM_H
 #define RAFTD_STATE_STREAM_H
 
 #include "base/buf.h"
+#include "base/uuid.h"
+
+enum stream_kind { /* of a piece in a backup, in their order */
+                   STREAM_ORIGIN = 1,
+                   STREAM_HEAD,
+                   STREAM_ROWS,
+                   STREAM_TAIL,
+};
+
+enum { STREAM_VERSION_SIZE = 32 };
+
+struct stream_origin { /* where a backup comes from; all for people but the node */
+    uint32_t node;
+    struct uuid cluster;
+    uint64_t created_ms; /* wall clock */
+    char version[STREAM_VERSION_SIZE];
+};
+
+void stream_put_origin(struct buf *out, const struct stream_origin *origin);
+int stream_get_origin(const void *data, size_t size, struct stream_origin *out);
 
 struct stream_head { /* as of which point, and what comes of the rows */
     uint64_t index, term, chain;

@@ -18,7 +18,6 @@
 #include "base/units.h"
 #include "store/fault.h"
 
-#define LOCK_NAME "LOCK"
 #define DIR_FLAGS (O_RDONLY | O_DIRECTORY | O_CLOEXEC)
 #define ENV_PATH_SIZE 64 /* "state/data.mdb" and the like */
 
@@ -69,7 +68,8 @@ static int refuse_network(const struct store_dir *dir)
 
 static bool is_own_name(const char *name)
 {
-    static const char *const own[] = {".", "..", LOCK_NAME, "log", "state", "lost+found"};
+    static const char *const own[] = {".",     "..",         STORE_LOCK_NAME,      "log",
+                                      "state", "lost+found", STORE_UNFINISHED_NAME};
 
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
         if (strcmp(name, own[i]) == 0) {
@@ -77,6 +77,23 @@ static bool is_own_name(const char *name)
         }
     }
     return false;
+}
+
+/* What is half made or half gone must not be taken for a store, nor for an empty directory. */
+static int refuse_unfinished(const struct store_dir *dir)
+{
+    char what[64];
+    ssize_t size = readlinkat(dir->fd, STORE_UNFINISHED_NAME, what, sizeof what - 1);
+
+    if (size < 0 && errno == ENOENT) {
+        return 0;
+    }
+    what[size > 0 ? size : 0] = 0;
+    what[strcspn(what, " ")] = 0;
+    log_error("store", "what was done to the data directory is not finished",
+              LOG_STR("path", dir->path), LOG_STR("unfinished", what),
+              LOG_STR("do", "run that raftctl command on it again"));
+    return -RD_ECONFIG;
 }
 
 /* A directory without a store becomes one only when nothing of somebody else is in it. */
@@ -208,11 +225,9 @@ static int report_held(const struct store_dir *dir)
     return -RD_ECONFIG;
 }
 
-static int take_lock(struct store_dir *dir)
+static int lock_file(struct store_dir *dir, int flags)
 {
-    char text[24];
-
-    dir->lock_fd = openat(dir->fd, LOCK_NAME, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    dir->lock_fd = openat(dir->fd, STORE_LOCK_NAME, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (dir->lock_fd < 0) {
         return store_fault_report("the lock file cannot be opened", dir->path, errno);
     }
@@ -220,6 +235,17 @@ static int take_lock(struct store_dir *dir)
         return errno == EWOULDBLOCK
                    ? report_held(dir)
                    : store_fault_report("the data directory cannot be locked", dir->path, errno);
+    }
+    return 0;
+}
+
+static int take_lock(struct store_dir *dir)
+{
+    char text[24];
+    int code = lock_file(dir, O_RDWR | O_CREAT);
+
+    if (code != 0) {
+        return code;
     }
     /* The pid is only for the message of a second raftd: when it cannot be written, so be it. */
     int size = snprintf(text, sizeof text, "%" PRIdMAX "\n", (intmax_t)getpid());
@@ -230,7 +256,42 @@ static int take_lock(struct store_dir *dir)
     return 0;
 }
 
-int store_dir_open(const char *path, struct store_dir *out)
+/* A copy of a data directory may lack the file, and then nobody holds it. */
+static int lock_if_there(struct store_dir *dir)
+{
+    struct stat st;
+
+    if (fstatat(dir->fd, STORE_LOCK_NAME, &st, 0) != 0 && errno == ENOENT) {
+        return 0;
+    }
+    return lock_file(dir, O_RDONLY);
+}
+
+/* Gives back the directory, or makes it the caller's. */
+static int opened(struct store_dir *dir, int code, struct store_dir *out)
+{
+    if (code != 0) {
+        store_dir_close(dir);
+        return code;
+    }
+    *out = *dir;
+    return 0;
+}
+
+int store_dir_open_to_look(const char *path, struct store_dir *out)
+{
+    struct store_dir dir = {mem_strdup(path), open(path, DIR_FLAGS), -1};
+    int code = dir.fd < 0
+                   ? store_fault_report("the data directory cannot be opened", dir.path, errno)
+                   : lock_if_there(&dir);
+
+    if (code == 0) {
+        code = refuse_unfinished(&dir);
+    }
+    return opened(&dir, code, out);
+}
+
+int store_dir_open_unfinished(const char *path, struct store_dir *out)
 {
     struct store_dir dir = {mem_strdup(path), -1, -1};
     int code = open_or_make(&dir);
@@ -244,12 +305,15 @@ int store_dir_open(const char *path, struct store_dir *out)
     if (code == 0) {
         code = take_lock(&dir);
     }
-    if (code != 0) {
-        store_dir_close(&dir);
-        return code;
-    }
-    *out = dir;
-    return 0;
+    return opened(&dir, code, out);
+}
+
+int store_dir_open(const char *path, struct store_dir *out)
+{
+    struct store_dir dir;
+    int code = store_dir_open_unfinished(path, &dir);
+
+    return code ? code : opened(&dir, refuse_unfinished(&dir), out);
 }
 
 void store_dir_close(struct store_dir *dir)

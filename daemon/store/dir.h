@@ -7,6 +7,9 @@
 
 #include <stdbool.h>
 
+#define STORE_LOCK_NAME "LOCK"
+#define STORE_UNFINISHED_NAME "UNFINISHED"
+
 struct store_dir {
     char *path;  /* as configured; owned */
     int fd;      /* of the directory */
@@ -16,6 +19,10 @@ struct store_dir {
 /* Make the directory when it is missing (0700, durable; its parent must exist), refuse what cannot
  * be a data directory, take the lock. A refusal changes nothing on disk. */
 int store_dir_open(const char *path, struct store_dir *out);
+/* The same for who ends what was cut short (unfinished.h): the others refuse such a directory. */
+int store_dir_open_unfinished(const char *path, struct store_dir *out);
+/* To look only: nothing is made or written. */
+int store_dir_open_to_look(const char *path, struct store_dir *out);
 void store_dir_close(struct store_dir *dir); /* gives the lock back */
 
 /* Is there a data file of the LMDB environment `name` ("log", "state")? */

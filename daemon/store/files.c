@@ -1,7 +1,9 @@
 #include "store/files.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -9,9 +11,6 @@
 #include "base/log.h"
 #include "store/fault.h"
 #include "store/rlog.h"
-
-#define ENV_LOG "log"
-#define ENV_STATE "state"
 
 #define ADVICE_MIXED                                                                               \
     "put back the whole directory as it was; without it, empty data_dir and give the cluster a "   \
@@ -151,7 +150,7 @@ static int make_fresh(struct store_files *f, MDB_txn *txn, raft_id id, struct st
     struct store_identity identity = {.id = id, .created_ms = mono_wall_ms()};
 
     /* state/ gets its identity after log/: with one there, log/ once had its own. */
-    if (store_dir_has_env(&f->dir, ENV_STATE)) {
+    if (store_dir_has_env(&f->dir, STORE_ENV_STATE)) {
         return refuse_half(f, "log/ is empty but state/ is there: the log was lost");
     }
     ssize_t size = getrandom(identity.store.bytes, sizeof identity.store.bytes, 0);
@@ -222,18 +221,18 @@ static int open_log(struct store_files *f, const struct store_config *config,
                     struct store_contents *c)
 {
     /* Asked before LMDB would make an empty file where one was lost. */
-    if (!store_dir_has_env(&f->dir, ENV_LOG) && store_dir_has_env(&f->dir, ENV_STATE)) {
+    if (!store_dir_has_env(&f->dir, STORE_ENV_LOG) && store_dir_has_env(&f->dir, STORE_ENV_STATE)) {
         return refuse_half(f, "state/ is there but log/ is not: the log was lost");
     }
-    int code = store_dir_make_env(&f->dir, ENV_LOG);
+    int code = store_dir_make_env(&f->dir, STORE_ENV_LOG);
     if (code == 0) {
-        code = store_env_open(f->dir.path, ENV_LOG, config->map_size, &f->log);
+        code = store_env_open(f->dir.path, STORE_ENV_LOG, config->map_size, &f->log);
     }
     if (code == 0) {
         code = in_transaction(f, &f->log, config->id, c, read_contents);
     }
     if (code == 0) {
-        code = store_dir_sync_env(&f->dir, ENV_LOG); /* a crash may have come before this */
+        code = store_dir_sync_env(&f->dir, STORE_ENV_LOG); /* a crash may have come before this */
     }
     return code;
 }
@@ -272,18 +271,18 @@ static int match_state(struct store_files *f, MDB_txn *txn, raft_id id, struct s
 static int open_state(struct store_files *f, const struct store_config *config,
                       struct store_contents *c)
 {
-    if (!store_dir_has_env(&f->dir, ENV_STATE) && has_raft_data(c)) {
+    if (!store_dir_has_env(&f->dir, STORE_ENV_STATE) && has_raft_data(c)) {
         return refuse_half(f, "log/ has data but state/ is not there: the state was lost");
     }
-    int code = store_dir_make_env(&f->dir, ENV_STATE);
+    int code = store_dir_make_env(&f->dir, STORE_ENV_STATE);
     if (code == 0) {
-        code = store_env_open(f->dir.path, ENV_STATE, config->map_size, &f->state);
+        code = store_env_open(f->dir.path, STORE_ENV_STATE, config->map_size, &f->state);
     }
     if (code == 0) {
         code = in_transaction(f, &f->state, config->id, c, match_state);
     }
     if (code == 0) {
-        code = store_dir_sync_env(&f->dir, ENV_STATE);
+        code = store_dir_sync_env(&f->dir, STORE_ENV_STATE);
     }
     return code;
 }
@@ -301,13 +300,19 @@ static int count_start(struct store_files *f, MDB_txn *txn, raft_id id, struct s
 int store_files_open(const struct store_config *config, struct store_files *out,
                      struct store_contents *contents)
 {
-    struct store_files files = {.dir = {NULL, -1, -1}};
-    struct store_contents c = {0};
-    int code = store_dir_open(config->data_dir, &files.dir);
+    struct store_dir dir;
+    int code = store_dir_open(config->data_dir, &dir);
 
-    if (code == 0) {
-        code = open_log(&files, config, &c);
-    }
+    return code ? code : store_files_open_in(config, &dir, out, contents);
+}
+
+int store_files_open_in(const struct store_config *config, struct store_dir *dir,
+                        struct store_files *out, struct store_contents *contents)
+{
+    struct store_files files = {.dir = *dir};
+    struct store_contents c = {0};
+    int code = open_log(&files, config, &c);
+
     if (code == 0) {
         code = open_state(&files, config, &c);
     }
@@ -365,31 +370,54 @@ static int in_reading(struct store_files *f, const struct store_env *env, struct
     return rc ? store_fault_report("a transaction failed", env->path, rc) : 0;
 }
 
-int store_files_inspect(const char *data_dir, struct store_files *out,
-                        struct store_contents *contents)
+/* Of an environment that is there: 0 as map_size leaves it as large as it was made. */
+static int open_env(const struct store_files *f, const char *name, bool to_change,
+                    struct store_env *out)
 {
-    struct store_files files = {.dir = {NULL, -1, -1}};
-    struct store_contents c = {0};
+    return to_change ? store_env_open(f->dir.path, name, 0, out)
+                     : store_env_inspect(f->dir.path, name, out);
+}
+
+static bool is_missing(const char *data_dir, const char *name, char path[4096])
+{
+    struct stat st;
+
+    (void)snprintf(path, 4096, "%s/%s", data_dir, name);
+    return lstat(path, &st) != 0 && errno == ENOENT;
+}
+
+/* Asked first: opening might make it. */
+static int open_there(const char *data_dir, bool to_change, struct store_dir *out)
+{
     char path[4096];
 
-    (void)snprintf(path, sizeof path, "%s/" ENV_LOG "/data.mdb", data_dir);
-    if (access(path, F_OK) != 0) { /* asked first: opening the directory would make it */
+    if (is_missing(data_dir, STORE_UNFINISHED_NAME, path) &&
+        is_missing(data_dir, STORE_ENV_LOG "/data.mdb", path)) {
         log_error("store", "there is no raftd store here", LOG_STR("path", data_dir),
                   LOG_STR("missing", path), LOG_STR("do", "name the data_dir of a raftd.conf"));
         return -RD_ECONFIG;
     }
-    int code = store_dir_open(data_dir, &files.dir);
+    return (to_change ? store_dir_open : store_dir_open_to_look)(data_dir, out);
+}
+
+int store_files_inspect(const char *data_dir, bool to_change, struct store_files *out,
+                        struct store_contents *contents)
+{
+    struct store_files files = {.dir = {NULL, -1, -1}};
+    struct store_contents c = {0};
+    int code = open_there(data_dir, to_change, &files.dir);
+
     if (code == 0) {
-        code = store_env_inspect(files.dir.path, ENV_LOG, &files.log);
+        code = open_env(&files, STORE_ENV_LOG, to_change, &files.log);
     }
     if (code == 0) {
         code = in_reading(&files, &files.log, &c, read_log);
     }
-    if (code == 0 && !store_dir_has_env(&files.dir, ENV_STATE)) {
+    if (code == 0 && !store_dir_has_env(&files.dir, STORE_ENV_STATE)) {
         code = refuse_half(&files, "log/ is there but state/ is not");
     }
     if (code == 0) {
-        code = store_env_inspect(files.dir.path, ENV_STATE, &files.state);
+        code = open_env(&files, STORE_ENV_STATE, to_change, &files.state);
     }
     if (code == 0) {
         code = in_reading(&files, &files.state, &c, read_state);
@@ -401,6 +429,38 @@ int store_files_inspect(const char *data_dir, struct store_files *out,
     *out = files;
     *contents = c;
     return 0;
+}
+
+static int identity_in(const struct store_dir *dir, const char *name, struct store_identity *out)
+{
+    struct store_env env;
+    MDB_txn *txn;
+    bool found = false;
+    int code = store_env_inspect(dir->path, name, &env);
+
+    if (code != 0) {
+        return code;
+    }
+    int rc = mdb_txn_begin(env.mdb, NULL, MDB_RDONLY, &txn);
+    if (rc == 0) {
+        code = read_identity(&env, txn, &found, out);
+        mdb_txn_abort(txn);
+    } else {
+        code = store_fault_report("the identity cannot be read", env.path, rc);
+    }
+    if (code == 0 && !found) {
+        code = refuse_data(&env, "the identity of the data directory cannot be read",
+                           "the record is missing", ADVICE_MIXED);
+    }
+    store_env_close(&env);
+    return code;
+}
+
+int store_files_identity(const struct store_dir *dir, struct store_identity *out)
+{
+    int code = identity_in(dir, STORE_ENV_LOG, out);
+
+    return code ? identity_in(dir, STORE_ENV_STATE, out) : 0;
 }
 
 void store_files_close(struct store_files *files)

@@ -10,6 +10,9 @@
 #include "store/record.h"
 #include "store/store.h"
 
+#define STORE_ENV_LOG "log"
+#define STORE_ENV_STATE "state"
+
 struct store_files {
     struct store_dir dir;
     struct store_env log;
@@ -30,9 +33,15 @@ struct store_contents { /* of log/, as found or made */
 /* Open everything and count the start, which is durable when this returns. */
 int store_files_open(const struct store_config *config, struct store_files *out,
                      struct store_contents *contents);
-/* Look only: nothing is made, changed or counted. -RD_ECONFIG also when there is no store. */
-int store_files_inspect(const char *data_dir, struct store_files *out,
+/* The same in a directory that is open, and becomes one of the files' parts. */
+int store_files_open_in(const struct store_config *config, struct store_dir *dir,
+                        struct store_files *out, struct store_contents *contents);
+/* Nothing is made, changed or counted. -RD_ECONFIG also when there is no store. To look only, or to
+ * change what is there afterwards. */
+int store_files_inspect(const char *data_dir, bool to_change, struct store_files *out,
                         struct store_contents *contents);
+/* Whose a directory is, by the first of the two environments that still tells. Nothing is changed. */
+int store_files_identity(const struct store_dir *dir, struct store_identity *out);
 void store_files_close(struct store_files *files);
 
 #endif

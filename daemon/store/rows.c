@@ -144,6 +144,33 @@ int store_rows_init(struct store_rows *r, const struct store_env *env)
     return code;
 }
 
+int store_rows_look(struct store_rows *r, const struct store_env *env)
+{
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(env->mdb, NULL, MDB_RDONLY, &txn);
+
+    *r = (struct store_rows){.env = env};
+    if (rc == 0) {
+        rc = mdb_dbi_open(txn, STORE_NAME_ROWS, 0, &r->dbi);
+        if (rc == 0) {
+            rc = store_env_commit(&txn);
+        } else {
+            mdb_txn_abort(txn);
+        }
+    }
+    if (rc == MDB_NOTFOUND) {
+        return 1;
+    }
+    return rc ? store_fault_report("the state cannot be opened", env->path, rc) : 0;
+}
+
+int store_rows_now(const struct store_rows *r, const struct store_flush *flush)
+{
+    int rc = write_flush(r, flush);
+
+    return rc ? store_fault_report("the state cannot be written", r->env->path, rc) : 0;
+}
+
 static int refuse(const struct store_rows *r, const char *why)
 {
     log_error("store", "the state cannot be read", LOG_STR("path", r->env->path),

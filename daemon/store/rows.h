@@ -23,6 +23,12 @@ struct store_rows {
 /* 0; -RD_ECORRUPT, -RD_EDISK, -RD_EDISK_FULL after one log line; -errno. Makes the database. */
 int store_rows_init(struct store_rows *r, const struct store_env *env);
 
+/* To look only. 0; 1: there is no such database, nothing was ever flushed; or a code. */
+int store_rows_look(struct store_rows *r, const struct store_env *env);
+
+/* Here and now, where no raftd runs. 0, or a code after one log line. */
+int store_rows_now(const struct store_rows *r, const struct store_flush *flush);
+
 /* Of the rows in this transaction; index 0: there is none. With a reference for the caller. 0, or a code
  * after one log line. */
 int store_rows_mark(const struct store_rows *r, MDB_txn *txn, struct store_mark *out);

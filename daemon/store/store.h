@@ -137,26 +137,6 @@ struct store_snapshot *store_snapshot_open(struct store *s, struct store_mark *m
 int store_snapshot_next(struct store_snapshot *snapshot, struct store_row *out);
 void store_snapshot_close(struct store_snapshot *snapshot);
 
-/* ---- Offline ---- */
-
-struct store_check {
-    raft_id id;
-    struct uuid store;
-    struct uuid cluster; /* not set: in none */
-    uint64_t incarnation;
-    raft_term term;
-    raft_id vote;
-    raft_index first, last; /* 0, 0: empty */
-    raft_term last_term;
-    uint64_t last_chain;
-    uint64_t entries_bytes; /* of payload */
-};
-
-/* Verify a directory that no raftd uses, changing nothing in it: identities, hard state, every entry (number, checksum,
- * chain). 0; after one log line -RD_ECONFIG (no store here, in use, no permission) or -RD_ECORRUPT. A
- * page that LMDB cannot make sense of may end the process: call it from one that may die. */
-int store_check(const char *data_dir, struct store_check *out);
-
 /* Entries from the log (committed to disk), loop thread, short read transaction. raft_load_cb
  * shape: `arg` is the store. Ends the process with 79 when an entry fails its checks. */
 uint32_t store_load(void *arg, raft_index first, uint32_t count_max, uint64_t bytes_max,

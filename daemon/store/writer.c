@@ -114,6 +114,13 @@ int store_writer_now(struct store_writer *w, const struct store_batch *batch)
     return run(w, batch);
 }
 
+int store_writer_offline(const struct store_env *env, MDB_dbi dbi, const struct store_batch *batch)
+{
+    int rc = write_batch(env, dbi, batch);
+
+    return rc ? store_fault_report("the log cannot be written", env->path, rc) : 0;
+}
+
 void store_writer_submit(struct store_writer *w, const struct store_batch *batch)
 {
     w->batch = *batch;

@@ -31,6 +31,9 @@ int store_writer_init(struct store_writer *w, const struct store_env *env,
 /* Before its thread runs: do it here and now. 0, or the code. */
 int store_writer_now(struct store_writer *w, const struct store_batch *batch);
 
+/* Where no raftd runs: do it, and say so when it fails. 0, or a code after one log line. */
+int store_writer_offline(const struct store_env *env, MDB_dbi dbi, const struct store_batch *batch);
+
 void store_writer_submit(struct store_writer *w, const struct store_batch *batch);
 /* false: nothing has completed. Clears the eventfd, frees the slot. */
 bool store_writer_take(struct store_writer *w, struct store_result *out);

@@ -163,19 +163,36 @@ def test_a_node_that_lost_its_directory_does_not_vote_under_its_old_id(trio):
     assert len(lines) <= 3, "at most a line a minute and direction"
 
 
+def killed_before_a_flush(node, value):
+    """Kill it when its last entry is in its log and not yet in its state; the index of that entry."""
+    while True:
+        index = node.ok("put", "last", value)["index"]
+        node.kill()
+        applied = node.ok("check", "--data-dir", node.data)["applied_index"]
+        if applied < index:
+            return index
+        node.start()
+        wait_until(lambda: node.status()["leader"], 10, "it leads again")
+
+
+def damage(node, text, where=0):
+    """Flip a bit in every copy of the text that is in the file of its log."""
+    data = log_bytes(node)
+    places = [m.start() for m in re.finditer(text, data)]
+    assert places, "the entry is in the file as it is"
+    for place in places:  # of all copies that copy-on-write left behind one is in use
+        data[place + where] ^= 0x40
+    (node.data / "log/data.mdb").write_bytes(data)
+    return places, data
+
+
 def test_corrupt_entry_is_refused_with_its_index(single):
-    """D5: a flipped bit in an entry that is in use."""
+    """D5: a flipped bit in an entry that is nowhere else."""
     node = single[1]
     for i in range(20):
         node.ok("put", f"key{i}", f"MARKER-{i:04}")
-    index = node.ok("put", "last", "MARKER-LAST")["index"]
-    node.stop()
-    data = log_bytes(node)
-    places = [m.start() for m in re.finditer(b"MARKER-LAST", data)]
-    assert places, "the entry is in the file as it is"
-    for place in places:  # of all copies that copy-on-write left behind one is in use
-        data[place] ^= 0x40
-    (node.data / "log/data.mdb").write_bytes(data)
+    index = killed_before_a_flush(node, "MARKER-LAST")
+    places, data = damage(node, b"MARKER-LAST")
     start_and_wait_exit(node, EXIT_DATA)
     line = next(x for x in node.log_text().splitlines() if "cannot be trusted" in x)
     assert f"index={index}" in line and str(node.data) in line
@@ -184,16 +201,34 @@ def test_corrupt_entry_is_refused_with_its_index(single):
     assert all(left[place:place + 11] == data[place:place + 11] for place in places), "nothing was cut"
 
 
-def test_corrupt_member_is_refused_and_the_others_go_on(trio):
-    for i in range(20):
-        trio[1].ok("put", f"key{i}", f"MARKER-{i:04}")
-    trio.settled()
+def test_corrupt_entry_that_the_state_has_is_given_up(trio):
+    """What was applied, and is in the state on disk, is needed in the log no more."""
+    indexes = [trio[1].ok("put", f"key{i}", f"MARKER-{i:04}")["index"] for i in range(20)]
+    digest = trio.settled()[0]["digest"]["value"]
     victim = trio.others(trio.leader())[0]
     victim.stop()
-    data = log_bytes(victim)
-    for match in re.finditer(b"MARKER-0007", bytes(data)):
-        data[match.start() + 3] ^= 1
-    (victim.data / "log/data.mdb").write_bytes(data)
+    damage(victim, b"MARKER-0007", 3)
+    victim.start()
+    line = next(x for x in victim.log_text().splitlines() if "cannot be trusted, but the state on disk has it" in x)
+    assert f"index={indexes[7]} " in line and " warning " in line
+    assert victim.status()["first_index"] > indexes[7]
+    assert victim.ok("get", "key7", "--stale")["value"] == "MARKER-0007"
+    trio[1].ok("put", "k", "v")
+    assert len({s["digest"]["value"] for s in trio.settled()}) == 1 and digest
+    mark = victim.log_mark()
+    victim.restart()
+    assert "cannot be trusted" not in victim.logged_since(mark), "once is enough"
+
+
+def test_corrupt_member_is_refused_and_the_others_go_on(trio):
+    victim = trio.others(trio.leader())[0]
+
+    def killed():
+        index = trio[victim.id].ok("put", "last", "MARKER-LAST")["index"]
+        victim.kill()
+        return victim.ok("check", "--data-dir", victim.data)["applied_index"] < index or victim.start() is None
+    wait_until(killed, 20, "its state is behind its log")
+    damage(victim, b"MARKER-LAST", 3)
     start_and_wait_exit(victim, EXIT_DATA)
     assert "index=" in victim.log_text()
     trio.leader(among=trio.others(victim)).ok("put", "k", "v")

@@ -74,6 +74,14 @@ static void op_reload(void *server, struct admin_call *call)
     finish(server, note(server, call, "reload"));
 }
 
+static void op_backup(void *server, struct admin_call *call, uint32_t timeout_ms)
+{
+    struct asked *a = note(server, call, "backup");
+
+    a->timeout_ms = timeout_ms;
+    finish(server, a);
+}
+
 static void op_bootstrap(void *server, struct admin_call *call, uint32_t timeout_ms)
 {
     struct asked *a = note(server, call, "bootstrap");
@@ -168,6 +176,7 @@ int fixture_setup(void **state)
                                  .write = op_write,
                                  .get = op_get,
                                  .list = op_list,
+                                 .backup = op_backup,
                                  .log_level = op_log_level,
                                  .reload = op_reload,
                                  .cancel = op_cancel};

@@ -96,6 +96,20 @@ static void takes_the_options_of_changes(void **state)
     good("transfer 2 --no-wait --timeout 1m -q");
 }
 
+static void takes_the_options_of_offline_commands(void **state)
+{
+    (void)state;
+    good("backup f");
+    good("restore f --data-dir d --id 7 --address n7:7400");
+    assert_int_equal(inv.number[OPT_ID], 7);
+    assert_string_equal(inv.text[OPT_ADDRESS], "n7:7400");
+    good("recover --members 1,3 --data-dir d");
+    assert_string_equal(inv.text[OPT_MEMBERS], "1,3");
+    assert_false(inv.set[OPT_FORCE]);
+    good("reset --force --data-dir d");
+    assert_true(inv.set[OPT_FORCE]);
+}
+
 static void dashes(void **state)
 {
     (void)state;
@@ -186,6 +200,28 @@ static const char *const mistakes[][2] = {
     {"promte 2", "did you mean 'promote'"},
     {"replace-servr 1 2 a:1", "did you mean 'replace-server'"},
     {"help a b", "unexpected argument"},
+    {"backup", "missing: FILE"},
+    {"backup a b", "unexpected argument 'b'"},
+    {"backup a --force", "backup does not take the option '--force'"},
+    {"backup a --data-dir d", "does not take"},
+    {"restore", "missing: FILE"},
+    {"restore f", "--data-dir D is missing"},
+    {"restore f --data-dir", "--data-dir needs a value"},
+    {"restore f --data-dir d --id 0", "below the least, 1"},
+    {"restore f --data-dir d --id 4294967296", "above the limit, 4294967295"},
+    {"restore f --data-dir d --id n1", "'n1' is not a number"},
+    {"restore f --data-dir d --address=", "--address: the value is empty"},
+    {"restore f --data-dir d --force", "does not take"},
+    {"recover", "--data-dir D is missing"},
+    {"recover --members 1", "--data-dir D is missing"},
+    {"recover --data-dir d", "--members ID[,ID]... is missing"},
+    {"recover --data-dir d --force", "--members ID[,ID]... is missing"},
+    {"recover d", "unexpected argument 'd'"},
+    {"reset", "--data-dir D is missing"},
+    {"reset --data-dir d --members 1", "does not take"},
+    {"reset d", "unexpected argument 'd'"},
+    {"check --data-dir d --force", "does not take"},
+    {"bakcup f", "did you mean 'backup'"},
     {"bench --clients 0", "below the least, 1"},
     {"bench --clients 10001", "above the limit, 10000"},
     {"bench --size 2M", "above the limit, 1048576"},
@@ -288,6 +324,7 @@ int main(void)
         cmocka_unit_test(takes_global_options_on_both_sides),
         cmocka_unit_test(takes_a_commands_own_options),
         cmocka_unit_test(takes_the_options_of_changes),
+        cmocka_unit_test(takes_the_options_of_offline_commands),
         cmocka_unit_test(dashes),
         cmocka_unit_test(help_and_version_need_nothing_else),
         cmocka_unit_test(mistakes_are_named),

@@ -726,6 +726,38 @@ static void empty_state_loads_without_rows(void **unused)
     state_free(loaded);
 }
 
+/* In another cluster: the keys as they were, nobody's requests, a revision that was never handed out; and the
+ * rows that say so make the same state. */
+static void a_state_moves_on(void **state)
+{
+    struct fixture *f = *state;
+    struct request_id id = request(1, 5, 4);
+    struct state *loaded = state_new();
+    struct state_rows rows = {0};
+    struct state_result r;
+
+    put_as(f, id, "key");
+    world_put(&f->w, "other", "2");
+    uint64_t bytes = state_bytes(f->w.state);
+    state_move_on(f->w.state, 1000);
+    assert_int_equal(state_revision(f->w.state), 1002);
+    assert_int_equal(state_bytes(f->w.state), bytes);
+    assert_false(state_recall(f->w.state, &id, &r));
+    state_key_rows(f->w.state, &rows);
+    assert_int_equal(rows.count, 2);
+    for (uint32_t i = 0; i < rows.count; i++) {
+        const struct state_row *row = &rows.rows[i];
+        assert_int_equal(state_load_row(loaded, rows.bytes.data + row->key_at, row->key_size,
+                                        rows.bytes.data + row->value_at, row->value_size),
+                         0);
+    }
+    assert_int_equal(state_load_done(loaded, 2, 1, 1002, state_digest(f->w.state)), 0);
+    assert_key(&f->w, "key", "value", 1, 1, 1);
+    assert_int_equal(world_put(&f->w, "key", "x").revision, 1003);
+    state_rows_done(&rows);
+    state_free(loaded);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -759,6 +791,7 @@ int main(void)
         TEST(rows_rebuild_the_state),
         TEST(damaged_rows_are_refused),
         cmocka_unit_test(empty_state_loads_without_rows),
+        TEST(a_state_moves_on),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
