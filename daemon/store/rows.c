@@ -246,6 +246,7 @@ int store_rows_load(const struct store_rows *r, store_row_cb *cb, void *arg, str
 
 void store_rows_submit(struct store_rows *r, const struct store_flush *flush)
 {
+    store_worker_check_free(&r->worker);
     r->flush = *flush;
     store_worker_submit(&r->worker, &r->flush);
 }

@@ -187,12 +187,19 @@ void store_worker_done(struct store_worker *w)
     (void)close(w->event_fd);
 }
 
+void store_worker_check_free(struct store_worker *w)
+{
+    (void)pthread_mutex_lock(&w->mutex);
+    rd_assert(w->started && w->phase == STORE_IDLE);
+    (void)pthread_mutex_unlock(&w->mutex);
+}
+
 void store_worker_submit(struct store_worker *w, const void *job)
 {
     mono_ms now = mono_now_ms();
 
+    store_worker_check_free(w); /* and only this thread takes it */
     (void)pthread_mutex_lock(&w->mutex);
-    rd_assert(w->started && w->phase == STORE_IDLE);
     w->job = job;
     w->submitted = now;
     w->phase = STORE_BUSY;

@@ -53,7 +53,9 @@ int store_worker_init(struct store_worker *w, const char *name, const char *path
 void store_worker_done(struct store_worker *w);
 int store_worker_start(struct store_worker *w); /* 0, -errno */
 
-void store_worker_submit(struct store_worker *w, const void *job); /* the slot is free (asserted) */
+/* The slot is free (asserted): nobody reads the last job any more. */
+void store_worker_check_free(struct store_worker *w);
+void store_worker_submit(struct store_worker *w, const void *job); /* likewise */
 /* On the worker's thread, within a job that cannot go on yet: wait. `news` as a chore's. false: told to
  * stop meanwhile. */
 bool store_worker_pause(struct store_worker *w, uint32_t ms, bool news);

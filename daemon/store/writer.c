@@ -123,6 +123,7 @@ int store_writer_offline(const struct store_env *env, MDB_dbi dbi, const struct 
 
 void store_writer_submit(struct store_writer *w, const struct store_batch *batch)
 {
+    store_worker_check_free(&w->worker);
     w->batch = *batch;
     store_worker_submit(&w->worker, &w->batch);
 }
