@@ -1,6 +1,9 @@
 """raftctl backup, online, and raftctl restore, offline."""
 import os
+import re
 import signal
+import socket
+import struct
 import subprocess
 import threading
 import time
@@ -249,6 +252,27 @@ def fill(node, mebibytes):
             assert "revision" in batch.ask(f"put big/{i:04} {value}")
 
 
+def ask_and_not_read(node):
+    """A client that asks for a backup (PROTOCOL.md: id 1, command) and takes nothing of it."""
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(str(node.sock))
+    header = b"\x08\x01\x12\x06backup"
+    client.sendall(struct.pack("<IBBH", 4 + len(header), 1, 0, len(header)) + header)
+    return client
+
+
+def read_all(client):
+    """What is left of its answer, once it asks for nothing more."""
+    client.shutdown(socket.SHUT_WR)
+    pieces = []
+    while True:
+        piece = client.recv(1 << 16)
+        if not piece:
+            client.close()
+            return b"".join(pieces)
+        pieces.append(piece)
+
+
 def test_a_client_that_stops_reading_costs_nothing(make_cluster):
     """Neither memory nor heartbeats; and it may go on."""
     cluster = make_cluster(3, options={"raft.election_timeout": "1s"}).formed()
@@ -256,29 +280,17 @@ def test_a_client_that_stops_reading_costs_nothing(make_cluster):
     fill(leader, 40)
     cluster.settled()
     term = leader.status()["term"]
-    file = cluster.dir / "backup"
-    with subprocess.Popen(leader.command("backup", file), stdout=subprocess.PIPE) as process:
-        wait_until(lambda: any(p.stat().st_size > 1 << 20 for p in cluster.dir.glob("backup*.tmp")), 20,
-                   "it has begun")
-        process.send_signal(signal.SIGSTOP)
-        size = next(cluster.dir.glob("backup*.tmp")).stat().st_size
-        assert size < 40 << 20, "it was stopped in the middle"
-        before = rss(leader)
-        end = time.monotonic() + 4
-        written = 0
-        while time.monotonic() < end:  # two election timeouts and more
-            leader.ok("put", "meanwhile", str(written))
-            written += 1
-        assert rss(leader) - before < 8 << 20
-        assert leader.status()["is_leader"] and leader.status()["term"] == term
-        process.send_signal(signal.SIGCONT)
-        assert process.wait(60) == 0
-    node, _ = restored(cluster, file)
-    node.start()
-    leads(node)
-    found = data_of(node, "big/", "--limit", "3")
-    assert len(found) == 3 and all(len(v) == 512 * 1024 for v in found.values())
-    assert node.ctl("get", "meanwhile").code in (0, 7), "as of its beginning"
+    before = rss(leader)
+    client = ask_and_not_read(leader)
+    end = time.monotonic() + 4
+    written = 0
+    while time.monotonic() < end:  # several election timeouts
+        leader.ok("put", "meanwhile", str(written))
+        written += 1
+    assert rss(leader) - before < 8 << 20
+    assert leader.status()["is_leader"] and leader.status()["term"] == term
+    answer = read_all(client)
+    assert len(answer) > 40 << 20 and re.search(rb'{"index":\d+,"revision":\d+,"bytes":\d+}$', answer)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -314,3 +326,17 @@ def test_a_stop_ends_a_backup(single):
         assert process.wait(20) != 0 or (single.dir / "b").exists()
     assert not list(single.dir.glob("b.*.tmp"))
     assert (single.dir / "b").exists() or "stop" in error or "closed the connection" in error, error
+
+
+def test_four_at_once_and_none_for_ever(single):
+    """A fifth is refused; and who takes nothing any more is not waited for: its place is free again."""
+    node = single[1]
+    fill(node, 20)
+    clients = [ask_and_not_read(node) for _ in range(4)]
+    refused = wait_until(lambda: a if (a := node.ctl("backup", single.dir / "fifth")).code else None, 10,
+                         "four are under way")
+    assert refused.code == 1 and refused.error == "not_ready" and "4 backups" in refused.message
+    wait_until(lambda: node.ctl("backup", single.dir / "fifth").code == 0, 45, "there is a place again")
+    for client in clients:
+        assert b"is not taken fast enough" in read_all(client)
+    assert sorted(p.name for p in single.dir.iterdir()) == ["fifth", "n1"]

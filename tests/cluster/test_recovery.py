@@ -219,8 +219,8 @@ def test_recover_refuses_what_makes_no_sense(trio):
     trio[1].ok("remove-server", 3)
     wait_until(lambda: trio[3].status()["state"] == "removed", 15, "node 3 knows that it was removed")
     trio[3].stop()  # what it knows is on its disk then
-    for each in (trio[1], trio[2]):
-        each.kill()
+    trio[1].kill()
+    trio[2].kill()
     before = check(node)
     refusals = [((1, 9), 7, "node 9 is no member; the members are 1"), ((2,), 1, "has to name node 1, too"),
                 ((1, 3), 7, "node 3 is no member"), ((1, 1), 2, "node 1 stands there twice"),
