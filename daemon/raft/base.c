@@ -133,8 +133,14 @@ int base_install(struct raft *r, const struct raft_point *p)
         return 0; /* overtaken: nothing is rewound (trap 39) */
     }
     if (rlog_holds(&r->log, p->index, p->term)) {
+        if (rlog_chain(&r->log, p->index) != p->chain) {
+            return -RD_ECORRUPT;
+        }
         raft_set_commit(r, p->index); /* what follows it in the log stays */
         return 0;
+    }
+    if (r->state == RAFT_LEADER) { /* nobody leads without what others committed */
+        return -RD_ECORRUPT;
     }
     int code = begin_at(r, p);
     if (code == 0) {
