@@ -62,7 +62,9 @@ static void trim(struct raft *r)
     rlog_trim(&r->log, &base);
     raft_point_done(&base);
     r->changes_count -= gone;
-    memmove(r->changes, r->changes + gone, r->changes_count * sizeof *r->changes);
+    if (gone > 0) {
+        memmove(r->changes, r->changes + gone, r->changes_count * sizeof *r->changes);
+    }
 }
 
 void base_save_take(struct raft *r, struct raft_save *save)
