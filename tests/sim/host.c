@@ -37,6 +37,10 @@ static void arm(struct sim *s, struct sim_host *h)
 {
     sim_us at = clock_reaches(s, h, node_deadline(h->node));
 
+    h->restless = at <= s->now ? h->restless + 1 : 0;
+    if (h->restless > SIM_RESTLESS_MAX) {
+        sim_violation(s, h, "wants one more turn, %u times in a row", h->restless);
+    }
     if (at == SIM_NEVER || at >= h->wake_at) {
         return;
     }
@@ -113,6 +117,7 @@ void host_start(struct sim *s, struct sim_host *h)
     h->told_vote = h->store->disk.vote;
     h->told_last = states_durable(h);
     h->wake_at = SIM_NEVER;
+    h->restless = 0;
     h->paused_until = 0;
     h->taken_term = 0;
     h->applied = 0;

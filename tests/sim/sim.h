@@ -20,6 +20,7 @@ enum {
     SIM_KEYS = 6, /* "k0".. ; the last one takes the marks of deletions */
     SIM_CLIENTS_MAX = 8,
     SIM_OPEN_MAX = 64,
+    SIM_RESTLESS_MAX = 3000, /* turns at once: more than there are entries to apply */
     SIM_TERMS_MAX = 4096, /* a run that gets this far campaigns without bounds */
     SIM_STORES_MAX = 6,   /* data directories one host has had */
 };
@@ -132,7 +133,8 @@ struct sim_host {
     double rate;     /* of its clock; 1 is true */
     uint64_t offset; /* its clock in us at true time `clock_base` */
     sim_us clock_base;
-    sim_us wake_at; /* of the pending SIM_EV_WAKE */
+    sim_us wake_at;    /* of the pending SIM_EV_WAKE */
+    uint32_t restless; /* turns in a row after which it wanted another at once */
     sim_us paused_until;
     sim_us stall_until; /* the disk does not finish before */
     enum sim_crash crash;
