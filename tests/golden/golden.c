@@ -118,8 +118,7 @@ static void past_forget(struct golden_core *c, uint32_t count)
 {
     const struct raft_entry *last = &c->disk.entries[count - 1];
     struct raft_save save = {
-        .base_set = true,
-        .base = {.index = last->index, .term = last->term, .chain = last->chain}};
+        .base_set = true, .base = {.index = last->index, .term = last->term, .chain = last->chain}};
 
     rd_assert(count <= c->disk.count);
     for (uint32_t i = 0; i < count; i++) {
@@ -634,8 +633,8 @@ void golden_log(struct golden *g, raft_id id)
         struct raft_entry e;
 
         (void)raft_entries(c->raft, i, 1, 1, &e);
-        buf_printf(&text, "%s%" PRIu64 "/%" PRIu64 " %s", i > v.base + 1 ? ", " : "", e.index, e.term,
-                   msgs_entry_name(e.type));
+        buf_printf(&text, "%s%" PRIu64 "/%" PRIu64 " %s", i > v.base + 1 ? ", " : "", e.index,
+                   e.term, msgs_entry_name(e.type));
         if (e.type == RAFT_ENTRY_COMMAND) {
             buf_printf(&text, " \"%.*s\"", (int)e.data->size, (const char *)e.data->data);
         }

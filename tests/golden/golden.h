@@ -23,9 +23,9 @@ struct golden_core {
     struct raft *raft;
     struct raft_config config;
     struct vdisk disk;
-    struct raft_point state;   /* what the state on its disk is as of */
-    bool installed;            /* which came as a snapshot */
-    struct raft_msg piece;     /* header of the last piece that it took for its caller */
+    struct raft_point state; /* what the state on its disk is as of */
+    bool installed;          /* which came as a snapshot */
+    struct raft_msg piece;   /* header of the last piece that it took for its caller */
     struct raft_effects fx;
     struct raft_view view;                    /* as last traced */
     struct raft_save saves[GOLDEN_SAVES_MAX]; /* written, not reported yet */

@@ -23,8 +23,10 @@ void golden_flush(struct golden *g, raft_id id, raft_index index)
     rd_assert(index >= c->state.index && index <= c->view.saved);
     raft_point_get(c->raft, index, &at);
     golden_flush_set(c, &at, false);
-    golden_say(g, "%" PRIu32 " has flushed its state as of %" PRIu64 "/%" PRIu64
-               " with membership %" PRIu64, id, at.index, at.term, at.membership_index);
+    golden_say(g,
+               "%" PRIu32 " has flushed its state as of %" PRIu64 "/%" PRIu64
+               " with membership %" PRIu64,
+               id, at.index, at.term, at.membership_index);
     raft_point_done(&at);
 }
 
@@ -73,10 +75,10 @@ void golden_taken(struct golden *g, raft_id id, uint64_t has, bool reject)
 {
     struct golden_core *c = &g->cores[id];
 
-    golden_step(g, id,
-                &(struct raft_event){
-                    .type = RAFT_EV_PIECE_TAKEN,
-                    .snapshot = {.message = &c->piece, .offset = has, .reject = reject}});
+    golden_step(
+        g, id,
+        &(struct raft_event){.type = RAFT_EV_PIECE_TAKEN,
+                             .snapshot = {.message = &c->piece, .offset = has, .reject = reject}});
 }
 
 void golden_install(struct golden *g, raft_id id, bool told)

@@ -60,6 +60,9 @@ static void configure(struct sim *s, struct sim_host *h, struct node_config *con
     config->keeps_rows = s->knobs.flush_chance > 0;
     config->log_keep_entries = s->knobs.keep_entries;
     config->log_keep_bytes = s->knobs.keep_bytes;
+    if (sim_chance(s, s->knobs.keep_apart)) {
+        config->log_keep_entries = config->log_keep_bytes = UINT32_MAX;
+    }
     config->log_hold_bytes = s->knobs.hold_bytes;
     config->piece_bytes_max = s->knobs.piece_bytes;
     config->raft.store = h->store->id;
@@ -429,6 +432,10 @@ void host_event(struct sim *s, struct sim_event *e)
         if (h->crash == SIM_CRASH_WRITTEN) {
             host_crash(s, h, "saved, not yet heard of it");
         }
+        return;
+    }
+    if (e->type == SIM_EV_FLUSHED && states_crash_is_due(s, h)) {
+        host_crash(s, h, "a snapshot was just on disk, or just not");
         return;
     }
     host_begin(s, h);

@@ -131,9 +131,9 @@ int disk_restore(const struct rig_disk *d, struct node *n)
 {
     for (uint32_t i = 0; i < d->rows_count; i++) {
         const struct disk_row *row = &d->rows[i];
-        assert_int_equal(node_restore_row(n, row->key->data, row->key->size, row->value->data,
-                                          row->value->size),
-                         0);
+        assert_int_equal(
+            node_restore_row(n, row->key->data, row->key->size, row->value->data, row->value->size),
+            0);
     }
     if (d->term) {
         node_restore_hard(n, &d->cluster, d->term, d->vote, d->loyal_ms);

@@ -18,11 +18,11 @@ struct rig_disk {
     uint64_t entries_count, entries_capacity;
     struct disk_row *rows;
     uint32_t rows_count, rows_capacity;
-    struct node_mark mark;   /* what the rows are as of */
-    uint32_t readers;        /* snapshots of the rows that are open */
-    uint32_t reads;          /* pieces read, ever */
-    bool reads_fail;         /* they were open for too long */
-    bool unreadable;         /* none can be opened now */
+    struct node_mark mark; /* what the rows are as of */
+    uint32_t readers;      /* snapshots of the rows that are open */
+    uint32_t reads;        /* pieces read, ever */
+    bool reads_fail;       /* they were open for too long */
+    bool unreadable;       /* none can be opened now */
 };
 
 void disk_clear(struct rig_disk *d);

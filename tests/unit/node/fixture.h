@@ -41,7 +41,7 @@ struct rig {
     bool dead[RIG_NODES_MAX + 1];      /* its process ended: dials are refused */
     bool woken[RIG_NODES_MAX + 1];     /* something came for it */
     bool disk_held[RIG_NODES_MAX + 1]; /* its batches do not complete */
-    const struct node_batch *batches[RIG_NODES_MAX + 1];         /* on their way to the disk */
+    const struct node_batch *batches[RIG_NODES_MAX + 1]; /* on their way to the disk */
     bool flushes;                        /* the state is written behind, every 50 ms */
     bool flush_held[RIG_NODES_MAX + 1];  /* a flush does not complete */
     bool flush_fails[RIG_NODES_MAX + 1]; /* it does not fit */

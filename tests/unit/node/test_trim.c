@@ -94,7 +94,7 @@ static void more_stays_for_who_lags_up_to_a_limit(void **state)
     g.drop = no_appends_to_3;
     raft_index had = rig_view(&g, 3).last;
     write_some(&g, 100, 10);
-    assert_in_range(rig_view(&g, 1).base, 1, had);      /* kept by the leader, for node 3, */
+    assert_in_range(rig_view(&g, 1).base, 1, had);     /* kept by the leader, for node 3, */
     assert_in_range(entries_left(&g, 2), 16, 16 + 30); /* not by a follower */
     assert_false(node_log_is_long(g.nodes[1]));
     write_some(&g, 200, 100);

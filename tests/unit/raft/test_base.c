@@ -359,8 +359,13 @@ static void a_save_of_the_log_before_says_nothing_of_the_new_one(void **state)
     struct rig g;
     struct raft_point p = follow(&g, 30);
     struct raft_entry e = {.index = 16, .term = 5, .type = RAFT_ENTRY_NOOP};
-    struct raft_msg append = {.type = RAFT_MSG_APPEND, .from = 2, .term = 5, .index = 15,
-                              .log_term = 2, .chain = g.r->log.last_chain, .entries = &e,
+    struct raft_msg append = {.type = RAFT_MSG_APPEND,
+                              .from = 2,
+                              .term = 5,
+                              .index = 15,
+                              .log_term = 2,
+                              .chain = g.r->log.last_chain,
+                              .entries = &e,
                               .entries_count = 1};
 
     rig_hear(&g, append);

@@ -305,7 +305,8 @@ static void a_log_begins_anew(void **state)
     assert_int_equal(l.last, 100);
     assert_int_equal(l.cached, 0);
     assert_int_equal(l.cached_bytes, 0);
-    assert_int_equal(rlog_last_term(&l), 4); /* the boundary's, lower than the old log's (trap 29) */
+    assert_int_equal(rlog_last_term(&l),
+                     4); /* the boundary's, lower than the old log's (trap 29) */
     assert_true(l.last_chain == 0xabc);
     assert_true(rlog_holds(&l, 100, 4));
     assert_false(rlog_holds(&l, 6, 5));

@@ -95,7 +95,7 @@ static void a_head_that_is_none_is_refused(void **state)
 struct seen {
     uint32_t count;
     size_t bytes;
-    uint32_t sum; /* of all of them: each was read */
+    uint32_t sum;  /* of all of them: each was read */
     int refuse_at; /* row, from 1; 0: none */
 };
 

@@ -249,10 +249,9 @@ static struct raft_point a_point(const char *membership)
 
 static void the_beginning_of_the_log_comes_back(void **state)
 {
-    static const uint8_t rest[] = {0, 0, 0, 0, 2,    1,    0,    0,    0,    0,    0,    0,
-                                   3, 0, 0, 0, 0,    0,    0,    0,    0x88, 0x77, 0x66, 0x55,
-                                   0x44, 0x33, 0x22, 0x11, 1,    1,    0,    0,    0,    0,
-                                   0, 0, 'm', 'e'};
+    static const uint8_t rest[] = {0,    0,    0, 0, 2, 1, 0, 0,    0,    0,    0,    0,    3,
+                                   0,    0,    0, 0, 0, 0, 0, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33,
+                                   0x22, 0x11, 1, 1, 0, 0, 0, 0,    0,    0,    'm',  'e'};
     struct raft_point p = a_point("me");
     struct raft_point got;
     struct buf out = BUF_INIT;
@@ -306,8 +305,8 @@ static bool is_refused(bool mark, const struct buf *record, size_t size)
     uint8_t *copy = mem_dup(record->data, size ? size : 1); /* exactly these bytes */
     struct store_mark m;
     struct raft_point p;
-    const char *why = mark ? store_record_get_mark(copy, size, &m)
-                           : store_record_get_base(copy, size, &p);
+    const char *why =
+        mark ? store_record_get_mark(copy, size, &m) : store_record_get_base(copy, size, &p);
 
     mem_free(copy);
     return why != NULL;
