@@ -105,6 +105,7 @@ enum { NODE_PIECES_MAX = 8 }; /* of one snapshot, on their way */
 struct node_piece {
     uint64_t offset;
     bool done;
+    mono_ms sent_at;   /* last */
     struct blob *data; /* one reference */
 };
 
@@ -115,11 +116,13 @@ struct node_outgoing { /* a snapshot for a member (outgoing.c) */
     void *snapshot; /* of the source; NULL: all of it is read */
     struct node_mark mark;
     uint64_t sent, acked; /* bytes */
-    uint64_t nudged;      /* pieces before this offset were sent again at once */
+    uint64_t
+        suspect; /* pieces before this offset were on their way when one before was not there */
+    mono_ms patience_ms; /* without progress, until that is to be believed */
     struct node_piece pieces[NODE_PIECES_MAX];
     uint32_t count;
     mono_ms began, moved; /* moved: last progress */
-    mono_ms repeated;     /* pieces were sent again, or need not be */
+    mono_ms repeated;     /* a piece was sent again, or need not be */
     mono_ms again_at;     /* not begun: not before */
 };
 

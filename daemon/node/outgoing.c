@@ -1,6 +1,7 @@
 /* Snapshots that go out: one reader of the rows on disk per member that needs one, and a window of
- * pieces that are not acknowledged yet. Pieces that got lost are sent again; a receiver that is too
- * slow, or whose link goes down, gets a newer snapshot from the beginning. */
+ * pieces that are not acknowledged yet. Pieces that got lost are sent again, one at a time: a link that
+ * is just slow must not be filled with them. A receiver that is too slow, or whose link goes down, gets
+ * a newer snapshot from the beginning. */
 #include <string.h>
 
 #include "node/internal.h"
@@ -11,6 +12,8 @@ enum {
     SILENCE_MS = 10000,         /* without progress of a receiver */
     READ_MS = 120000,           /* all of it is read by then: a reader keeps old pages in use */
     WRITE_MS = 120000,          /* and durable there so long after */
+    PATIENCE_BEATS = 2,         /* heartbeat intervals without an answer: then a piece got lost, */
+    PATIENCE_BEATS_MAX = 16,    /* unless the link is slow: so many at most */
     AGAIN_TIMEOUTS = 2,         /* election timeouts until one that failed is begun again */
 };
 
@@ -70,12 +73,22 @@ static void send_piece(struct node *n, const struct node_outgoing *o, const stru
     node_step(n, &(struct raft_event){.type = RAFT_EV_SNAPSHOT_SEND, .piece = &piece});
 }
 
+/* The oldest that is not acknowledged. */
+static void send_again(struct node *n, struct node_outgoing *o)
+{
+    if (o->count > 0) {
+        o->pieces[0].sent_at = n->now;
+        send_piece(n, o, &o->pieces[0]);
+    }
+}
+
 static void add_piece(struct node *n, struct node_outgoing *o, bool done)
 {
     struct node_piece *p = &o->pieces[o->count++];
 
     *p = (struct node_piece){.offset = o->sent,
                              .done = done,
+                             .sent_at = n->now,
                              .data = blob_copy(n->scratch.data, (uint32_t)n->scratch.size)};
     o->sent += n->scratch.size;
     send_piece(n, o, p);
@@ -146,6 +159,14 @@ static void fill_window(struct node *n, struct node_outgoing *o)
     }
 }
 
+static void set_patience(const struct node *n, struct node_outgoing *o, mono_ms ms)
+{
+    mono_ms beat = n->config.raft.heartbeat_ms;
+
+    ms = ms > PATIENCE_BEATS * beat ? ms : PATIENCE_BEATS * beat;
+    o->patience_ms = ms < PATIENCE_BEATS_MAX * beat ? ms : PATIENCE_BEATS_MAX * beat;
+}
+
 static void begin(struct node *n, struct node_outgoing *o)
 {
     if (n->now < o->again_at) {
@@ -160,16 +181,17 @@ static void begin(struct node *n, struct node_outgoing *o)
     }
     o->begun = true;
     o->all_sent = false;
-    o->sent = o->acked = o->nudged = 0;
+    o->sent = o->acked = o->suspect = 0;
+    set_patience(n, o, 0);
     o->began = o->moved = o->repeated = n->now;
     add_head(n, o);
 }
 
 /* ---- The turn ---- */
 
-static mono_ms repeat_at(const struct node *n, const struct node_outgoing *o)
+static mono_ms repeat_at(const struct node_outgoing *o)
 {
-    return o->repeated + 2 * (mono_ms)n->config.raft.heartbeat_ms;
+    return o->repeated + o->patience_ms;
 }
 
 static bool is_overdue(const struct node *n, const struct node_outgoing *o)
@@ -178,16 +200,17 @@ static bool is_overdue(const struct node *n, const struct node_outgoing *o)
                        : n->now >= o->moved + SILENCE_MS || n->now >= o->began + READ_MS;
 }
 
-/* What got lost on the way; of what is whole there the last piece asks how it is. */
+/* Something may have got lost: then those after it were not taken either. Of what is whole there the
+ * last piece asks how it is. */
 static void repeat(struct node *n, struct node_outgoing *o)
 {
-    if (n->now < repeat_at(n, o)) {
+    if (n->now < repeat_at(o)) {
         return;
     }
     o->repeated = n->now;
-    for (uint32_t i = 0; i < o->count; i++) {
-        send_piece(n, o, &o->pieces[i]);
-    }
+    set_patience(n, o, 2 * o->patience_ms);
+    o->suspect = o->sent;
+    send_again(n, o);
 }
 
 /* It has that one, and still wants one: what comes after is forgotten here, too. */
@@ -257,12 +280,16 @@ void outgoing_turn(struct node *n)
     }
 }
 
-/* Something came after a piece that did not: that one goes again at once, and once only. */
-static void nudge(struct node *n, struct node_outgoing *o)
+/* Something came there that is not the next piece. What was sent before the next one says nothing, it
+ * is one that was sent twice; what was sent after it was not taken without it. */
+static void no_progress(struct node *n, struct node_outgoing *o, const struct raft_msg *m)
 {
-    if (o->count > 0 && o->pieces[0].offset >= o->nudged) {
-        o->nudged = o->pieces[0].offset + 1;
-        send_piece(n, o, &o->pieces[0]);
+    if (o->count == 0 || m->stamp < o->pieces[0].sent_at) {
+        return;
+    }
+    o->suspect = o->sent;
+    if (m->stamp > o->pieces[0].sent_at) {
+        send_again(n, o);
     }
 }
 
@@ -281,17 +308,21 @@ void outgoing_answered(struct node *n, const struct raft_msg *m)
     /* It may have more of it than we sent, from an attempt before this one. */
     uint64_t acked = m->offset < o->sent ? m->offset : o->sent;
     if (acked <= o->acked) {
-        nudge(n, o);
+        no_progress(n, o, m);
         return;
     }
     o->acked = acked;
     o->moved = o->repeated = n->now;
+    set_patience(n, o, 2 * (n->now - m->stamp)); /* a slow link is no reason to send it more */
     /* The last one stays: with it is asked whether it is durable. */
     while (gone + 1 < o->count && o->pieces[gone].offset + o->pieces[gone].data->size <= o->acked) {
         blob_unref(o->pieces[gone++].data);
     }
     o->count -= gone;
     memmove(o->pieces, o->pieces + gone, o->count * sizeof *o->pieces);
+    if (o->pieces[0].offset < o->suspect) {
+        send_again(n, o);
+    }
 }
 
 void outgoing_lost(struct node *n, raft_id peer)
@@ -319,7 +350,7 @@ mono_ms outgoing_deadline(const struct node *n)
 
     for (uint32_t i = 0; i < n->outgoing_count; i++) {
         const struct node_outgoing *o = &n->outgoing[i];
-        mono_ms at = o->begun ? repeat_at(n, o) : o->again_at;
+        mono_ms at = o->begun ? repeat_at(o) : o->again_at;
         deadline = at < deadline ? at : deadline;
     }
     return deadline;

@@ -510,10 +510,11 @@ static bool is_waiting_for_handover(const struct node_task *t)
 
 static void turn_task(struct node *n, struct node_task *t, const struct raft_view *view)
 {
-    t->retry_at = t->alive_until;
     if (is_waiting_for_handover(t)) {
+        t->retry_at = UINT64_MAX; /* the end of that ends it, whether somebody asks still or not */
         return;
     }
+    t->retry_at = t->alive_until;
     if (n->now >= t->alive_until) {
         task_close(n, t); /* nobody asks any more */
     } else if (t->state == NODE_TASK_OVER) {

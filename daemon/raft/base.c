@@ -61,8 +61,8 @@ static void trim(struct raft *r)
     uint32_t gone = changes_up_to(r, to);
     rlog_trim(&r->log, &base);
     raft_point_done(&base);
+    r->changes_count -= gone;
     if (gone > 0) {
-        r->changes_count -= gone;
         memmove(r->changes, r->changes + gone, r->changes_count * sizeof *r->changes);
     }
 }
@@ -135,8 +135,14 @@ int base_install(struct raft *r, const struct raft_point *p)
         return 0; /* overtaken: nothing is rewound (trap 39) */
     }
     if (rlog_holds(&r->log, p->index, p->term)) {
+        if (rlog_chain(&r->log, p->index) != p->chain) {
+            return -RD_ECORRUPT;
+        }
         raft_set_commit(r, p->index); /* what follows it in the log stays */
         return 0;
+    }
+    if (r->state == RAFT_LEADER) { /* nobody leads without what others committed */
+        return -RD_ECORRUPT;
     }
     int code = begin_at(r, p);
     if (code == 0) {

@@ -286,7 +286,8 @@ mono_ms transfer_deadline(const struct raft *r);
 /* base.c */
 bool base_save_wanted(const struct raft *r);
 void base_save_take(struct raft *r, struct raft_save *save);
-/* The state is as of `p` now: so are commit index and log. -RD_ECORRUPT: its membership cannot be read. */
+/* The state is as of `p` now: so are commit index and log, unless they are ahead. -RD_ECORRUPT: its
+ * membership cannot be read, or what this node has cannot be. */
 int base_install(struct raft *r, const struct raft_point *p);
 
 /* snapshot.c */

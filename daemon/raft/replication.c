@@ -370,11 +370,12 @@ static void send_entries(struct raft *r, struct progress *p)
     effects_send(r, false);
 }
 
+/* Can it be told by a heartbeat that more is committed? Not when what matches is forgotten here. */
 static bool commit_is_news(const struct raft *r, const struct progress *p)
 {
     raft_index known = r->commit < p->match ? r->commit : p->match;
 
-    return p->state != PROGRESS_SNAPSHOT && p->commit_sent < known;
+    return p->match >= r->log.base.index && p->commit_sent < known;
 }
 
 void leader_flush(struct raft *r)

@@ -122,8 +122,8 @@ void snapshot_taken(struct raft *r, const struct raft_msg *m, uint64_t offset, b
 
 void snapshot_installed(struct raft *r, const struct raft_msg *m, const struct raft_point *p)
 {
-    if (base_install(r, p) || r->state == RAFT_LEADER) {
-        r->fx->diverged = true; /* nobody leads without what others committed */
+    if (base_install(r, p)) {
+        r->fx->diverged = true;
     } else if (m->term == r->term) {
         reply(r, m, 0, true, false);
     }

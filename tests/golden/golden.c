@@ -56,6 +56,7 @@ void golden_done(struct golden *g)
     for (uint32_t i = 1; i <= g->count; i++) {
         core_stop(&g->cores[i]);
         vdisk_done(&g->cores[i].disk);
+        raft_point_done(&g->cores[i].state);
         effects_done(&g->cores[i].fx);
         mem_free(g->cores[i].parked);
     }
@@ -112,6 +113,27 @@ static struct blob *past_payload(struct raft_membership *m, const struct golden_
     return membership_encode(m);
 }
 
+/* The log begins after its entry number `count`, which is what the state is as of. */
+static void past_forget(struct golden_core *c, uint32_t count)
+{
+    const struct raft_entry *last = &c->disk.entries[count - 1];
+    struct raft_save save = {
+        .base_set = true, .base = {.index = last->index, .term = last->term, .chain = last->chain}};
+
+    rd_assert(count <= c->disk.count);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct raft_entry *e = &c->disk.entries[i];
+        if (e->type == RAFT_ENTRY_MEMBERSHIP) {
+            save.base.membership_index = e->index;
+            save.base.membership = e->data;
+        }
+    }
+    golden_flush_set(c, &save.base, false);
+    (void)blob_ref(save.base.membership); /* the entry that holds it goes */
+    vdisk_write(&c->disk, &save);
+    raft_point_done(&save.base);
+}
+
 void golden_past(struct golden *g, raft_id id, const struct golden_past *past)
 {
     struct golden_core *c = &g->cores[id];
@@ -136,6 +158,9 @@ void golden_past(struct golden *g, raft_id id, const struct golden_past *past)
         c->disk.count++;
     }
     mem_free(m);
+    if (past->base) {
+        past_forget(c, past->base);
+    }
 }
 
 void golden_wipe(struct golden *g, raft_id id)
@@ -144,6 +169,7 @@ void golden_wipe(struct golden *g, raft_id id)
 
     rd_assert(!c->started);
     vdisk_done(&c->disk);
+    raft_point_done(&c->state);
     c->config.store.bytes[1] = ++c->disks;
 }
 
@@ -162,6 +188,9 @@ void golden_start(struct golden *g, raft_id id)
     }
     for (uint32_t i = 0; i < c->disk.count; i++) {
         rd_assert(raft_restore_entry(c->raft, &c->disk.entries[i]) == 0);
+    }
+    if (c->state.index > 0) {
+        rd_assert(raft_restore_applied(c->raft, &c->state, c->installed) == 0);
     }
     raft_start(c->raft, g->now);
     raft_view_get(c->raft, &c->view);
@@ -232,6 +261,9 @@ static void trace_view(struct golden *g, struct golden_core *c)
         golden_say(g, "%" PRIu32 " cut its log from %" PRIu64 " to %" PRIu64, c->id, c->view.last,
                    v.last);
     }
+    if (v.base != c->view.base) {
+        golden_say(g, "%" PRIu32 "'s log begins anew after %" PRIu64, c->id, v.base);
+    }
     if (v.commit != c->view.commit) {
         golden_say(g, "%" PRIu32 " commit %" PRIu64 " -> %" PRIu64, c->id, c->view.commit,
                    v.commit);
@@ -259,6 +291,7 @@ static void trace_effects(struct golden *g, struct golden_core *c)
     struct raft_effects *fx = &c->fx;
 
     trace_view(g, c);
+    golden_note_piece(g, c);
     if (fx->transfer_ended && fx->transfer_code) {
         say_reason(g, c, "ends the hand-over", fx->transfer_code, &fx->transfer_why);
     } else if (fx->transfer_ended) {
@@ -353,6 +386,12 @@ void golden_save(struct golden *g, raft_id id)
     vdisk_write(&c->disk, save);
     if (save->hard_set) {
         buf_printf(&text, " term=%" PRIu64 " vote=%" PRIu32, save->term, save->vote);
+    }
+    if (save->base_set) {
+        buf_printf(&text, "%s %" PRIu64 "/%" PRIu64,
+                   save->reset ? " log begins anew after" : " log begins after", save->base.index,
+                   save->base.term);
+        c->view.base = save->base.index;
     }
     for (uint32_t i = 0; i < save->entries_count; i++) {
         buf_printf(&text, " %" PRIu64 "/%" PRIu64, save->entries[i].index, save->entries[i].term);
@@ -502,6 +541,9 @@ static void status_more(const struct golden *g, const struct raft_view *v, struc
     if (v->removed) {
         buf_put_str(out, " removed");
     }
+    if (v->base) {
+        buf_printf(out, " base=%" PRIu64, v->base);
+    }
 }
 
 void golden_status(struct golden *g, raft_id id)
@@ -583,12 +625,16 @@ void golden_log(struct golden *g, raft_id id)
     struct raft_view v;
 
     raft_view_get(c->raft, &v);
-    for (raft_index i = 1; i <= v.last; i++) {
+    if (v.base) {
+        buf_printf(&text, "what comes after %" PRIu64 "/%" PRIu64 ": ", v.base,
+                   raft_term_at(c->raft, v.base));
+    }
+    for (raft_index i = v.base + 1; i <= v.last; i++) {
         struct raft_entry e;
 
         (void)raft_entries(c->raft, i, 1, 1, &e);
-        buf_printf(&text, "%s%" PRIu64 "/%" PRIu64 " %s", i > 1 ? ", " : "", e.index, e.term,
-                   msgs_entry_name(e.type));
+        buf_printf(&text, "%s%" PRIu64 "/%" PRIu64 " %s", i > v.base + 1 ? ", " : "", e.index,
+                   e.term, msgs_entry_name(e.type));
         if (e.type == RAFT_ENTRY_COMMAND) {
             buf_printf(&text, " \"%.*s\"", (int)e.data->size, (const char *)e.data->data);
         }

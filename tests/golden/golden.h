@@ -23,6 +23,9 @@ struct golden_core {
     struct raft *raft;
     struct raft_config config;
     struct vdisk disk;
+    struct raft_point state; /* what the state on its disk is as of */
+    bool installed;          /* which came as a snapshot */
+    struct raft_msg piece;   /* header of the last piece that it took for its caller */
     struct raft_effects fx;
     struct raft_view view;                    /* as last traced */
     struct raft_save saves[GOLDEN_SAVES_MAX]; /* written, not reported yet */
@@ -71,6 +74,7 @@ struct golden_past { /* what is on a disk; the first entry is the membership */
     uint32_t loyal_ms;
     struct golden_entry entries[GOLDEN_PAST_MAX];
     uint32_t count;
+    uint32_t base; /* so many of them are forgotten, and in the state */
 };
 
 void golden_past(struct golden *g, raft_id id, const struct golden_past *past);
@@ -86,6 +90,24 @@ void golden_step(struct golden *g, raft_id id, const struct raft_event *event);
 void golden_save(struct golden *g, raft_id id);     /* take and write one save */
 void golden_saved(struct golden *g, raft_id id);    /* report the oldest written one */
 void golden_advance(struct golden *g, uint64_t ms); /* everybody's deadlines are kept */
+
+/* ---- The state on disk, snapshots of it (states.c) ---- */
+
+/* The state on its disk is as of this entry from now on. */
+void golden_flush(struct golden *g, raft_id id, raft_index index);
+void golden_flush_set(struct golden_core *c, const struct raft_point *at, bool installed);
+/* What is in the state may be forgotten. */
+void golden_trim(struct golden *g, raft_id id, raft_index index);
+/* A piece of the sender's state as it is on disk. */
+void golden_piece(struct golden *g, const struct golden_filter *f, uint64_t offset, uint32_t size,
+                  bool last);
+/* The receiver's caller has looked at the last piece that came. */
+void golden_taken(struct golden *g, raft_id id, uint64_t has, bool reject);
+/* The snapshot that came last is the state on its disk. `told`: the core hears of it. */
+void golden_install(struct golden *g, raft_id id, bool told);
+void golden_needs(struct golden *g, raft_id id);
+/* The effect: a piece, or the answer to one, is the caller's business. */
+void golden_note_piece(struct golden *g, struct golden_core *c);
 
 /* Deliver what was in the queue when it was called. Returns how many. */
 uint32_t golden_deliver(struct golden *g, const struct golden_filter *f, uint32_t count_max,

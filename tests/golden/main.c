@@ -10,6 +10,7 @@
  *                               bytes, msgs, window, cache
  *   past ID term=T vote=V loyal=MS log=T1,T2,...   what is on its disk: a log with entries of these
  *                               terms; T:promote4 and the like: a change of the membership
+ *   ... base=N                  the first N of them are forgotten, and in its state
  *   wipe ID                     a new empty disk, with another store
  *   start ID|all                restart ID     crash ID
  *   form ID                     all start empty, ID founds the cluster and leads it, quietly
@@ -27,6 +28,12 @@
  *   duplicate FROM->TO [TYPE]   the same, and it stays under way
  *   drop FROM->TO [TYPE]        drop all
  *   beat LEADER PEER N          N heartbeats heard by that peer alone, quietly
+ *   flush ID INDEX              the state on its disk is as of that entry
+ *   trim ID INDEX               entries up to that one, which are in the state, may be forgotten
+ *   piece FROM->TO OFFSET SIZE [last]   of the sender's state as it is on disk
+ *   taken ID HAS [reject]       the receiver's word on the last piece that came
+ *   install ID [untold]         that snapshot is the state on its disk; the core does not hear of it
+ *   needs ID                    which entries are still needed, who wants a snapshot
  *   settle                      deliver and save until nothing moves
  *   quietly COMMAND...          without its trace
  *   inject FROM->TO TYPE key=value...   a message that nobody sent
@@ -203,6 +210,7 @@ static void run_past(struct golden *g, const struct words *w)
         }
         e->term = number(p);
     }
+    past.base = (uint32_t)number_of(w, "base", 0);
     golden_past(g, id, &past);
 }
 
@@ -410,6 +418,39 @@ static void run_claimed(struct golden *g, const struct words *w)
     raft_claim_told(running(g, w->word[1])->raft, g->now + number(w->word[2]));
 }
 
+static void run_flush(struct golden *g, const struct words *w)
+{
+    golden_flush(g, running(g, w->word[1])->id, number(w->word[2]));
+}
+
+static void run_trim(struct golden *g, const struct words *w)
+{
+    golden_trim(g, running(g, w->word[1])->id, number(w->word[2]));
+}
+
+static void run_piece(struct golden *g, const struct words *w)
+{
+    const struct words ends = {.word = {w->word[0], w->word[1]}, .count = 2};
+    struct golden_filter f = filter(g, &ends);
+
+    golden_piece(g, &f, number(w->word[2]), (uint32_t)number(w->word[3]), has_word(w, "last"));
+}
+
+static void run_taken(struct golden *g, const struct words *w)
+{
+    golden_taken(g, running(g, w->word[1])->id, number(w->word[2]), has_word(w, "reject"));
+}
+
+static void run_install(struct golden *g, const struct words *w)
+{
+    golden_install(g, running(g, w->word[1])->id, !has_word(w, "untold"));
+}
+
+static void run_needs(struct golden *g, const struct words *w)
+{
+    golden_needs(g, running(g, w->word[1])->id);
+}
+
 static void run_deliver(struct golden *g, const struct words *w)
 {
     struct golden_filter f = filter(g, w);
@@ -466,6 +507,25 @@ static bool answers_the_newest(enum raft_msg_type type)
            type == RAFT_MSG_TIMEOUT_NOW_REPLY;
 }
 
+/* As the receiver has it on its disk; of what that does not hold, as the sender does. */
+static uint64_t chain_at(const struct golden *g, const struct raft_msg *m)
+{
+    const raft_id sides[] = {m->to, m->from};
+
+    for (size_t i = 0; i < sizeof sides / sizeof *sides; i++) {
+        const struct vdisk *d = &g->cores[sides[i]].disk;
+        const struct raft_entry *e = vdisk_entry(d, m->index);
+        if (e && e->term == m->log_term) {
+            return e->chain;
+        }
+        if (m->index > 0 && d->base.index == m->index) {
+            return d->base.chain;
+        }
+    }
+    const struct golden_core *to = &g->cores[m->to]; /* what it has and did not save yet */
+    return m->index == to->view.last ? to->view.last_chain : 0;
+}
+
 static void run_inject(struct golden *g, const struct words *w)
 {
     struct golden_filter f = filter(g, w);
@@ -486,13 +546,14 @@ static void run_inject(struct golden *g, const struct words *w)
         .reject = number_of(w, "reject", 0) != 0,
         .transfer = number_of(w, "transfer", 0) != 0,
         .hold_ms = (uint32_t)number_of(w, "hold", 0),
+        .offset = number_of(w, "offset", 0),
+        .done = number_of(w, "done", 0) != 0,
     };
 
-    const struct raft_entry *at = vdisk_entry(&g->cores[m.to].disk, m.index);
-    if (at) {
-        m.chain = at->chain;
+    m.chain = number_of(w, "chain", chain_at(g, &m));
+    if (m.type == RAFT_MSG_SNAPSHOT) {
+        m.data = blob_copy("piece", 5);
     }
-    m.chain = number_of(w, "chain", m.chain);
     if (entry) { /* one command of the message's term */
         m.entries = mem_zalloc(sizeof *m.entries);
         m.entries_count = 1;
@@ -558,7 +619,9 @@ static const struct command commands[] = {
     {"timer", 2, run_timer},       {"beat", 4, run_beat},         {"wipe", 2, run_wipe},
     {"adopt", 2, run_adopt},       {"change", 4, run_change},     {"transfer", 3, run_transfer},
     {"removed", 2, run_removed},   {"retire", 2, run_retire},     {"claimed", 3, run_claimed},
-    {"members", 2, run_members},
+    {"members", 2, run_members},   {"flush", 3, run_flush},       {"trim", 3, run_trim},
+    {"piece", 4, run_piece},       {"taken", 3, run_taken},       {"install", 2, run_install},
+    {"needs", 2, run_needs},
 };
 
 static void split(char *line, struct words *w)

@@ -37,6 +37,10 @@ static void arm(struct sim *s, struct sim_host *h)
 {
     sim_us at = clock_reaches(s, h, node_deadline(h->node));
 
+    h->restless = at <= s->now ? h->restless + 1 : 0;
+    if (h->restless > SIM_RESTLESS_MAX) {
+        sim_violation(s, h, "wants one more turn, %u times in a row", h->restless);
+    }
     if (at == SIM_NEVER || at >= h->wake_at) {
         return;
     }
@@ -56,6 +60,9 @@ static void configure(struct sim *s, struct sim_host *h, struct node_config *con
     config->keeps_rows = s->knobs.flush_chance > 0;
     config->log_keep_entries = s->knobs.keep_entries;
     config->log_keep_bytes = s->knobs.keep_bytes;
+    if (sim_chance(s, s->knobs.keep_apart)) {
+        config->log_keep_entries = config->log_keep_bytes = UINT32_MAX;
+    }
     config->log_hold_bytes = s->knobs.hold_bytes;
     config->piece_bytes_max = s->knobs.piece_bytes;
     config->raft.store = h->store->id;
@@ -123,6 +130,7 @@ void host_start(struct sim *s, struct sim_host *h)
     h->told_vote = h->store->disk.vote;
     h->told_last = states_durable(h->store);
     h->wake_at = SIM_NEVER;
+    h->restless = 0;
     h->paused_until = 0;
     h->taken_term = 0;
     h->applied = 0;
@@ -443,6 +451,10 @@ void host_event(struct sim *s, struct sim_event *e)
         if (h->crash == SIM_CRASH_WRITTEN) {
             host_crash(s, h, "saved, not yet heard of it");
         }
+        return;
+    }
+    if (e->type == SIM_EV_FLUSHED && states_crash_is_due(s, h)) {
+        host_crash(s, h, "a snapshot was just on disk, or just not");
         return;
     }
     host_begin(s, h);

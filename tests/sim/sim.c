@@ -138,7 +138,11 @@ static void setup_knobs(struct sim *s)
     k->think_max = sim_timeouts(s, 0.1 + (double)sim_range(s, 0, 20) / 10.0);
     k->churn = sim_chance(s, 600000);
     k->flush_chance = sim_chance(s, 800000) ? (uint32_t)sim_range(s, 5000, 300000) : 0;
-    k->keep_entries = sim_chance(s, 700000) ? sim_range(s, 1, 40) : 1000;
+    k->keep_entries = sim_chance(s, 700000) ? sim_range(s, 0, 40) : 1000;
+    k->keep_entries = sim_chance(s, 150000) ? 0 : k->keep_entries;
+    k->keep_apart = sim_chance(s, 500000) ? 300000 : 0;
+    k->install_slow = sim_chance(s, 500000) ? 400000 : 0;
+    k->install_crash = sim_chance(s, 500000) ? 150000 : 0;
     k->keep_bytes = sim_chance(s, 500000) ? sim_range(s, 100, 4000) : 1 << 20;
     k->hold_bytes = sim_chance(s, 500000) ? k->keep_bytes * 2 : 1 << 20;
     k->piece_bytes = sim_chance(s, 700000) ? (uint32_t)sim_range(s, 300, 3000) : 256 * 1024;

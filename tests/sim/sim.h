@@ -20,8 +20,9 @@ enum {
     SIM_KEYS = 6, /* "k0".. ; the last one takes the marks of deletions */
     SIM_CLIENTS_MAX = 8,
     SIM_OPEN_MAX = 64,
-    SIM_TERMS_MAX = 4096, /* a run that gets this far campaigns without bounds */
-    SIM_STORES_MAX = 6,   /* data directories one host has had */
+    SIM_RESTLESS_MAX = 3000, /* turns at once: more than there are entries to apply */
+    SIM_TERMS_MAX = 4096,    /* a run that gets this far campaigns without bounds */
+    SIM_STORES_MAX = 6,      /* data directories one host has had */
 };
 #define SIM_NEVER UINT64_MAX
 
@@ -146,7 +147,8 @@ struct sim_host {
     double rate;     /* of its clock; 1 is true */
     uint64_t offset; /* its clock in us at true time `clock_base` */
     sim_us clock_base;
-    sim_us wake_at; /* of the pending SIM_EV_WAKE */
+    sim_us wake_at;    /* of the pending SIM_EV_WAKE */
+    uint32_t restless; /* turns in a row after which it wanted another at once */
     sim_us paused_until;
     sim_us stall_until; /* the disk does not finish before */
     enum sim_crash crash;
@@ -288,7 +290,10 @@ struct sim_knobs {
     sim_us disk_min, disk_max;
     uint64_t keep_entries, keep_bytes; /* of the log behind the applied index */
     uint64_t hold_bytes;               /* for who lags */
-    uint32_t piece_bytes;              /* of a snapshot */
+    uint32_t keep_apart;               /* ppm: a host that keeps all of it */
+    uint32_t install_slow;  /* ppm: a snapshot that takes the disk several election timeouts */
+    uint32_t install_crash; /* ppm: at each of the steps by which it is installed */
+    uint32_t piece_bytes;   /* of a snapshot */
     uint32_t
         flush_chance;   /* ppm: of the state, at the end of a turn in which it could be; 0: never */
     sim_us stall_after; /* a save that takes longer is reported as a stalled disk */
@@ -484,6 +489,8 @@ void outcome_answer(struct sim *s, struct sim_host *h, const struct sim_op *op,
 void states_done(struct sim_rows *rows);
 void states_copy(const struct sim_rows *from, struct sim_rows *to); /* `to` is empty */
 void states_turn(struct sim *s, struct sim_host *h);
+/* Does the host crash when the flush in hand is, or is not, on its disk, and it has not heard of it? */
+bool states_crash_is_due(struct sim *s, const struct sim_host *h);
 void states_flushed(struct sim *s, struct sim_host *h);
 void states_crash(struct sim *s, struct sim_host *h);
 void states_restore(struct sim_host *h);                 /* before the entries */

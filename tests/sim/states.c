@@ -100,10 +100,11 @@ void states_turn(struct sim *s, struct sim_host *h)
     h->flush = node_flush_take(h->node);
     sim_trace(s, h, "flushes its state as of %llu%s", (unsigned long long)h->flush->mark.at.index,
               h->flush->mark.installed ? ", a snapshot" : "");
-    struct sim_event *e =
-        sim_push(s, SIM_EV_FLUSHED, s->now + sim_range(s, s->knobs.disk_min, 4 * s->knobs.disk_max),
-                 (uint8_t)(h->id - 1));
-    e->life = h->life;
+    sim_us took = sim_range(s, s->knobs.disk_min, 4 * s->knobs.disk_max);
+    if (h->flush->mark.installed && sim_chance(s, s->knobs.install_slow)) {
+        took = sim_range(s, took, sim_timeouts(s, 5)); /* much can happen meanwhile */
+    }
+    sim_push(s, SIM_EV_FLUSHED, s->now + took, (uint8_t)(h->id - 1))->life = h->life;
 }
 
 static void note_installed(struct sim *s, struct sim_host *h)
@@ -116,9 +117,15 @@ static void note_installed(struct sim *s, struct sim_host *h)
     }
 }
 
+bool states_crash_is_due(struct sim *s, const struct sim_host *h)
+{
+    return h->flush->mark.installed && !s->recovering && sim_chance(s, s->knobs.install_crash);
+}
+
 void states_flushed(struct sim *s, struct sim_host *h)
 {
     bool fits = !sim_chance(s, 50000);
+    bool later = states_crash_is_due(s, h); /* the node knows, its log begins anew or is about to */
 
     sim_trace(s, h, "its state %s on disk as of %llu", fits ? "is" : "does not fit",
               (unsigned long long)h->flush->mark.at.index);
@@ -128,6 +135,9 @@ void states_flushed(struct sim *s, struct sim_host *h)
     }
     h->flush = NULL;
     (fits ? node_flushed : node_flush_failed)(h->node);
+    if (later && h->crash == SIM_CRASH_NONE) {
+        h->crash = (enum sim_crash)sim_range(s, SIM_CRASH_AT_OUTPUT, SIM_CRASH_AT_PERSISTED + 1);
+    }
 }
 
 void states_crash(struct sim *s, struct sim_host *h)

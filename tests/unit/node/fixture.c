@@ -12,6 +12,19 @@ uint32_t rig_no_load(void *arg, raft_index first, uint32_t count_max, uint64_t b
     return 0;
 }
 
+static struct {
+    uint64_t entries, bytes, hold_bytes;
+    uint32_t piece_bytes;
+} keeps = {1000000, 1 << 30, 1 << 30, 65536};
+
+void rig_keep(uint64_t entries, uint64_t bytes, uint64_t hold_bytes, uint32_t piece_bytes)
+{
+    keeps.entries = entries;
+    keeps.bytes = bytes;
+    keeps.hold_bytes = hold_bytes;
+    keeps.piece_bytes = piece_bytes;
+}
+
 struct node_config rig_config(raft_id id, uint32_t founders)
 {
     struct node_config c = {.raft = {.id = id,
@@ -29,6 +42,10 @@ struct node_config rig_config(raft_id id, uint32_t founders)
                             .apply_max = 100,
                             .batch_bytes_max = 1 << 20,
                             .keeps_rows = true,
+                            .log_keep_entries = keeps.entries,
+                            .log_keep_bytes = keeps.bytes,
+                            .log_hold_bytes = keeps.hold_bytes,
+                            .piece_bytes_max = keeps.piece_bytes,
                             .founders_count = founders};
 
     (void)snprintf(c.address, sizeof c.address, "h%u:7400", id);
@@ -49,19 +66,15 @@ uint64_t rig_process(const struct rig *g, raft_id id)
 static void start(struct rig *g, raft_id id, const struct node_config *config)
 {
     struct node_config c = *config;
-    const struct rig_disk *disk = &g->disks[id];
+    struct rig_disk *disk = &g->disks[id];
     struct uuid fresh = {.bytes = {0xfc, (uint8_t)id}};
 
     g->lives[id]++;
     c.process = rig_process(g, id);
     c.raft.seed += g->lives[id];
     g->nodes[id] = node_new(&c, rig_no_load, NULL);
-    if (disk->term) {
-        node_restore_hard(g->nodes[id], &disk->cluster, disk->term, disk->vote, disk->loyal_ms);
-    }
-    for (uint64_t i = 0; i < disk->entries_count; i++) {
-        assert_int_equal(node_restore_entry(g->nodes[id], &disk->entries[i]), 0);
-    }
+    disk_source(disk, g->nodes[id]);
+    assert_int_equal(disk_restore(disk, g->nodes[id]), 0);
     node_start(g->nodes[id], g->now, &fresh);
     g->targets_count[id] = node_targets(g->nodes[id], g->targets[id]);
     g->dead[id] = false;
@@ -76,43 +89,6 @@ void rig_init(struct rig *g, uint32_t count, uint32_t founders)
     for (raft_id id = 1; id <= count; id++) {
         struct node_config c = rig_config(id, id <= founders ? founders : 0);
         start(g, id, &c);
-    }
-}
-
-static void disk_cut(struct rig_disk *d, uint64_t kept)
-{
-    while (d->entries_count > kept) {
-        blob_unref(d->entries[--d->entries_count].data);
-    }
-}
-
-static void disk_clear(struct rig_disk *d)
-{
-    disk_cut(d, 0);
-    mem_free(d->entries);
-    *d = (struct rig_disk){0};
-}
-
-static void disk_write(struct rig_disk *d, const struct raft_save *save)
-{
-    d->cluster = save->cluster;
-    if (save->hard_set) {
-        d->term = save->term;
-        d->vote = save->vote;
-        d->loyal_ms = save->loyal_ms;
-    }
-    if (save->first) {
-        disk_cut(d, save->first - 1);
-    }
-    for (uint32_t i = 0; i < save->entries_count; i++) {
-        if (d->entries_count == d->entries_capacity) {
-            d->entries_capacity = d->entries_capacity ? 2 * d->entries_capacity : 64;
-            d->entries = mem_realloc(d->entries, d->entries_capacity * sizeof *d->entries);
-        }
-        struct raft_entry *e = &d->entries[d->entries_count++];
-        *e = save->entries[i];
-        assert_int_equal(e->index, d->entries_count);
-        e->data = e->data ? blob_ref(e->data) : NULL;
     }
 }
 
@@ -286,6 +262,7 @@ void rig_kill(struct rig *g, raft_id id)
 {
     g->dead[id] = true;
     g->batches[id] = NULL;
+    g->flushing[id] = NULL;
     for (raft_id other = 1; other <= g->count; other++) {
         link_close(g, id, other);
         link_close(g, other, id);
@@ -335,7 +312,9 @@ void rig_empty(struct rig *g, raft_id id)
 
 void rig_replace(struct rig *g, raft_id id, const struct node_config *config)
 {
-    g->batches[id] = NULL;
+    rig_kill(g, id);
+    node_free(g->nodes[id]); /* it may be reading what goes */
+    g->nodes[id] = NULL;
     disk_clear(&g->disks[id]);
     rebirth(g, id, config);
 }
@@ -445,6 +424,34 @@ static void deliver(struct rig *g, raft_id id)
     g->queue_count = kept;
 }
 
+static void flush_take(struct rig *g, raft_id id)
+{
+    bool due = g->now >= g->flush_at[id] || node_flush_is_urgent(g->nodes[id]);
+
+    if (g->flushes && due && node_flush_wanted(g->nodes[id])) {
+        g->flushing[id] = node_flush_take(g->nodes[id]);
+        g->flush_at[id] = g->now + 50;
+    }
+}
+
+static bool flush_is_over(const struct rig *g, raft_id id)
+{
+    return g->flushing[id] && !g->flush_held[id];
+}
+
+static void flush_end(struct rig *g, raft_id id)
+{
+    const struct node_flush *flush = g->flushing[id];
+
+    g->flushing[id] = NULL;
+    if (g->flush_fails[id]) {
+        node_flush_failed(g->nodes[id]);
+    } else {
+        disk_flush(&g->disks[id], flush);
+        node_flushed(g->nodes[id]);
+    }
+}
+
 static void turn(struct rig *g, raft_id id)
 {
     g->woken[id] = false;
@@ -456,7 +463,11 @@ static void turn(struct rig *g, raft_id id)
         disk_write(&g->disks[id], &batch->save);
         node_persisted(g->nodes[id], batch->seq);
     }
+    if (flush_is_over(g, id)) {
+        flush_end(g, id);
+    }
     end_turn(g, id);
+    flush_take(g, id);
 }
 
 /* As a process does it: again while the node says that it has work left. That ends. */
@@ -480,7 +491,9 @@ static bool is_due(const struct rig *g, raft_id id)
         const struct rig_link *l = &g->links[id][g->targets[id][i].id];
         dials = dials || (!l->up && g->now >= l->dial_at);
     }
-    return g->woken[id] || saved || dials || node_deadline(g->nodes[id]) <= g->now;
+    bool flushes = flush_is_over(g, id) ||
+                   (g->flushes && g->now >= g->flush_at[id] && node_flush_wanted(g->nodes[id]));
+    return g->woken[id] || saved || dials || flushes || node_deadline(g->nodes[id]) <= g->now;
 }
 
 static bool runs(const struct rig *g, raft_id id)

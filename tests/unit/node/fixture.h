@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/err.h"
+#include "disk.h"
 #include "node/node.h"
 #include "raft/membership.h"
 
@@ -28,15 +29,6 @@ struct rig_link { /* dialled by one, to the other */
     mono_ms dial_at; /* not before */
 };
 
-struct rig_disk { /* what a data directory holds */
-    struct uuid cluster;
-    raft_term term;
-    raft_id vote;
-    uint32_t loyal_ms;
-    struct raft_entry *entries; /* from index 1 on */
-    uint64_t entries_count, entries_capacity;
-};
-
 struct rig {
     uint32_t count;
     mono_ms now;
@@ -49,7 +41,12 @@ struct rig {
     bool dead[RIG_NODES_MAX + 1];      /* its process ended: dials are refused */
     bool woken[RIG_NODES_MAX + 1];     /* something came for it */
     bool disk_held[RIG_NODES_MAX + 1]; /* its batches do not complete */
-    const struct node_batch *batches[RIG_NODES_MAX + 1];         /* on their way to the disk */
+    const struct node_batch *batches[RIG_NODES_MAX + 1]; /* on their way to the disk */
+    bool flushes;                        /* the state is written behind, every 50 ms */
+    bool flush_held[RIG_NODES_MAX + 1];  /* a flush does not complete */
+    bool flush_fails[RIG_NODES_MAX + 1]; /* it does not fit */
+    const struct node_flush *flushing[RIG_NODES_MAX + 1];
+    mono_ms flush_at[RIG_NODES_MAX + 1];
     struct rig_link links[RIG_NODES_MAX + 1][RIG_NODES_MAX + 1]; /* from, to */
     struct node_target targets[RIG_NODES_MAX + 1][NODE_TARGETS_MAX];
     uint32_t targets_count[RIG_NODES_MAX + 1];
@@ -69,6 +66,8 @@ struct rig {
 void rig_init(struct rig *g, uint32_t count, uint32_t founders);
 void rig_done(struct rig *g);
 struct node_config rig_config(raft_id id, uint32_t founders);
+/* What rig_config() says of it from now on: little is kept, and sent in small pieces. */
+void rig_keep(uint64_t entries, uint64_t bytes, uint64_t hold_bytes, uint32_t piece_bytes);
 raft_load_cb rig_no_load; /* nothing ever leaves the memory of these nodes */
 /* Run turns, deliver everything, let time pass. */
 void rig_run(struct rig *g, mono_ms duration);

@@ -209,6 +209,164 @@ static void the_ring_survives_many_wraps(void **state)
     rlog_done(&l);
 }
 
+/* ---- Where it begins ---- */
+
+static struct raft_point point_at(const struct disk *d, raft_index index)
+{
+    return (struct raft_point){
+        .index = index, .term = d->entries[index].term, .chain = d->entries[index].chain};
+}
+
+/* Terms 1 1 1 3 3 5. */
+static void add_six(struct rlog *l, struct disk *d)
+{
+    static const raft_term terms[] = {1, 1, 1, 3, 3, 5};
+
+    rlog_init(l, disk_load, d);
+    for (size_t i = 0; i < sizeof terms / sizeof terms[0]; i++) {
+        add(l, d, terms[i], "e");
+    }
+}
+
+static void assert_begins_after(const struct rlog *l, const struct disk *d, raft_index base)
+{
+    assert_int_equal(l->base.index, base);
+    for (raft_index i = base; i <= l->last; i++) {
+        assert_int_equal(rlog_term(l, i), i ? d->entries[i].term : 0);
+        assert_true(rlog_chain(l, i) == (i ? d->entries[i].chain : 0));
+        assert_true(rlog_holds(l, i, i ? d->entries[i].term : 0));
+    }
+    assert_int_equal(rlog_term(l, 0), 0);
+    assert_true(rlog_chain(l, 0) == 0);
+    assert_int_equal(rlog_last_term(l), d->entries[l->last].term);
+}
+
+/* Wherever it is cut, whether memory has what goes or not. */
+static void trimming_keeps_what_comes_after(void **state)
+{
+    struct disk *d = *state;
+
+    for (raft_index base = 1; base <= 6; base++) {
+        for (uint64_t cache = 0; cache <= 6; cache++) {
+            struct raft_point p;
+            struct rlog l;
+
+            add_six(&l, d);
+            p = point_at(d, base);
+            rlog_evict(&l, 6, cache * 65);
+            rlog_trim(&l, &p);
+            assert_begins_after(&l, d, base);
+            assert_int_equal(l.last, 6);
+            assert_true(l.cached <= 6 - base);
+            assert_false(rlog_holds(&l, base - 1, base > 1 ? d->entries[base - 1].term : 1));
+            assert_false(rlog_holds(&l, 7, 5));
+            assert_false(rlog_holds(&l, base, 2));
+            add(&l, d, 7, "more");
+            assert_begins_after(&l, d, base);
+            rlog_done(&l);
+        }
+    }
+}
+
+static void trimming_twice_is_trimming_once(void **state)
+{
+    struct disk *d = *state;
+    struct raft_entry out[8];
+    struct rlog l;
+
+    add_six(&l, d);
+    struct raft_point p = point_at(d, 2);
+    rlog_trim(&l, &p);
+    p = point_at(d, 4);
+    rlog_trim(&l, &p);
+    assert_begins_after(&l, d, 4);
+    assert_int_equal(rlog_read(&l, 5, 8, UINT64_MAX, out), 2);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(out[i].index, 5 + i);
+        blob_unref(out[i].data);
+    }
+    rlog_truncate(&l, 5); /* down to where it begins */
+    assert_int_equal(l.last, 4);
+    assert_int_equal(rlog_last_term(&l), 3);
+    assert_true(l.last_chain == d->entries[4].chain);
+    add(&l, d, 9, "other");
+    assert_begins_after(&l, d, 4);
+    rlog_done(&l);
+}
+
+static void a_log_begins_anew(void **state)
+{
+    struct disk *d = *state;
+    struct raft_point p = {.index = 100, .term = 4, .chain = 0xabc};
+    struct rlog l;
+
+    add_six(&l, d);
+    rlog_reset(&l, &p);
+    assert_int_equal(l.last, 100);
+    assert_int_equal(l.cached, 0);
+    assert_int_equal(l.cached_bytes, 0);
+    assert_int_equal(rlog_last_term(&l),
+                     4); /* the boundary's, lower than the old log's (trap 29) */
+    assert_true(l.last_chain == 0xabc);
+    assert_true(rlog_holds(&l, 100, 4));
+    assert_false(rlog_holds(&l, 6, 5));
+    assert_false(rlog_holds(&l, 101, 4));
+    struct raft_entry e = {.index = 101, .term = 4, .type = RAFT_ENTRY_NOOP};
+    rlog_append(&l, &e);
+    assert_int_equal(rlog_term(&l, 101), 4);
+    assert_true(l.last_chain == raft_chain_after(0xabc, &e));
+    rlog_truncate(&l, 101);
+    assert_int_equal(rlog_last_term(&l), 4);
+    assert_true(l.last_chain == 0xabc);
+    rlog_done(&l);
+}
+
+/* The point's membership is the log's as long as it begins there, no longer. */
+static void the_membership_of_the_beginning_is_kept(void **state)
+{
+    struct disk *d = *state;
+    struct blob *first = blob_copy("first", 5);
+    struct blob *second = blob_copy("second", 6);
+    struct rlog l;
+
+    add_six(&l, d);
+    struct raft_point p = point_at(d, 2);
+    p.membership = first;
+    rlog_trim(&l, &p);
+    assert_int_equal(first->refs, 2);
+    p = point_at(d, 4);
+    p.membership = first; /* the same once more */
+    rlog_trim(&l, &p);
+    assert_int_equal(first->refs, 2);
+    p.index = 9;
+    p.membership = second;
+    rlog_reset(&l, &p);
+    assert_int_equal(first->refs, 1);
+    assert_int_equal(second->refs, 2);
+    rlog_done(&l);
+    assert_int_equal(second->refs, 1);
+    blob_unref(first);
+    blob_unref(second);
+}
+
+static void agreement_ends_where_the_log_begins(void **state)
+{
+    struct disk *d = *state;
+    struct rlog l;
+
+    add_six(&l, d);
+    struct raft_point p = point_at(d, 4);
+    rlog_trim(&l, &p);
+    assert_int_equal(rlog_agree(&l, 6, 5), 6);
+    assert_int_equal(rlog_agree(&l, 6, 3), 5);
+    assert_int_equal(rlog_agree(&l, 6, 2), 4); /* of what lies there nothing can be told apart */
+    assert_int_equal(rlog_agree(&l, 5, 0), 4);
+    assert_int_equal(rlog_agree(&l, 4, 0), 4);
+    assert_int_equal(rlog_agree(&l, 2, 9), 2); /* below: as it was asked */
+    assert_int_equal(rlog_agree(&l, 0, 0), 0);
+    rlog_done(&l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -220,6 +378,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(chains_tell_logs_apart, setup, teardown),
         cmocka_unit_test_setup_teardown(agreement_is_found_by_term, setup, teardown),
         cmocka_unit_test_setup_teardown(the_ring_survives_many_wraps, setup, teardown),
+        cmocka_unit_test_setup_teardown(trimming_keeps_what_comes_after, setup, teardown),
+        cmocka_unit_test_setup_teardown(trimming_twice_is_trimming_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_log_begins_anew, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_membership_of_the_beginning_is_kept, setup, teardown),
+        cmocka_unit_test_setup_teardown(agreement_ends_where_the_log_begins, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

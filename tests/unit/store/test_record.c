@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/crc.h"
+#include "base/mem.h"
 #include "store/record.h"
 
 static const struct store_identity an_identity = {
@@ -234,9 +235,130 @@ static void unknown_entries_are_refused(void **state)
     }
 }
 
+/* ---- Points ---- */
+
+static struct raft_point a_point(const char *membership)
+{
+    return (struct raft_point){.index = 0x0102,
+                               .term = 3,
+                               .chain = 0x1122334455667788,
+                               .membership_index = 0x0101,
+                               .membership =
+                                   membership ? blob_copy(membership, strlen(membership)) : NULL};
+}
+
+static void the_beginning_of_the_log_comes_back(void **state)
+{
+    static const uint8_t rest[] = {0,    0,    0, 0, 2, 1, 0, 0,    0,    0,    0,    0,    3,
+                                   0,    0,    0, 0, 0, 0, 0, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33,
+                                   0x22, 0x11, 1, 1, 0, 0, 0, 0,    0,    0,    'm',  'e'};
+    struct raft_point p = a_point("me");
+    struct raft_point got;
+    struct buf out = BUF_INIT;
+
+    (void)state;
+    store_record_put_base(&p, &out);
+    assert_int_equal(out.size, 4 + sizeof rest);
+    assert_memory_equal(out.data + 4, rest, sizeof rest);
+    assert_null(store_record_get_base(out.data, out.size, &got));
+    assert_int_equal(got.index, p.index);
+    assert_int_equal(got.term, p.term);
+    assert_true(got.chain == p.chain);
+    assert_int_equal(got.membership_index, p.membership_index);
+    assert_int_equal(got.membership->size, 2);
+    assert_memory_equal(got.membership->data, "me", 2);
+    raft_point_done(&got);
+    raft_point_done(&p);
+    p = a_point(NULL);
+    store_record_put_base(&p, &out);
+    assert_null(store_record_get_base(out.data, out.size, &got));
+    assert_null(got.membership);
+    buf_done(&out);
+}
+
+static void a_mark_comes_back(void **state)
+{
+    struct store_mark mark = {
+        .at = a_point("members"), .revision = 5, .digest = UINT64_MAX, .installed = true};
+    struct store_mark got;
+    struct buf out = BUF_INIT;
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        store_record_put_mark(&mark, &out);
+        assert_null(store_record_get_mark(out.data, out.size, &got));
+        assert_int_equal(got.at.index, mark.at.index);
+        assert_memory_equal(got.at.membership->data, "members", 7);
+        assert_int_equal(got.revision, 5);
+        assert_true(got.digest == UINT64_MAX);
+        assert_int_equal(got.installed, mark.installed);
+        raft_point_done(&got.at);
+        mark.installed = false;
+    }
+    raft_point_done(&mark.at);
+    buf_done(&out);
+}
+
+/* What is refused leaves nothing behind to be freed. */
+static bool is_refused(bool mark, const struct buf *record, size_t size)
+{
+    uint8_t *copy = mem_dup(record->data, size ? size : 1); /* exactly these bytes */
+    struct store_mark m;
+    struct raft_point p;
+    const char *why =
+        mark ? store_record_get_mark(copy, size, &m) : store_record_get_base(copy, size, &p);
+
+    mem_free(copy);
+    return why != NULL;
+}
+
+static void damaged_points_are_refused(void **state)
+{
+    struct store_mark mark = {.at = a_point("members"), .revision = 5};
+    struct buf records[2] = {BUF_INIT, BUF_INIT};
+
+    (void)state;
+    store_record_put_base(&mark.at, &records[0]);
+    store_record_put_mark(&mark, &records[1]);
+    for (int i = 0; i < 2; i++) {
+        struct buf *r = &records[i];
+        for (size_t size = 0; size < r->size; size++) {
+            assert_true(is_refused(i == 1, r, size));
+        }
+        for (size_t bit = 0; bit < r->size * 8; bit++) {
+            r->data[bit / 8] ^= (uint8_t)(1U << bit % 8);
+            assert_true(is_refused(i == 1, r, r->size));
+            r->data[bit / 8] ^= (uint8_t)(1U << bit % 8);
+        }
+        assert_true(is_refused(i == 0, r, r->size)); /* one does not pass for the other */
+    }
+    raft_point_done(&mark.at);
+    buf_done(&records[0]);
+    buf_done(&records[1]);
+}
+
+static void impossible_points_are_refused(void **state)
+{
+    struct raft_point p = a_point(NULL);
+    struct buf out = BUF_INIT;
+
+    (void)state;
+    p.membership_index = p.index + 1; /* of later */
+    store_record_put_base(&p, &out);
+    assert_true(is_refused(false, &out, out.size));
+    p.index = p.membership_index = 0; /* of nothing */
+    store_record_put_base(&p, &out);
+    assert_true(is_refused(false, &out, out.size));
+    buf_done(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_beginning_of_the_log_comes_back),
+        cmocka_unit_test(a_mark_comes_back),
+        cmocka_unit_test(damaged_points_are_refused),
+        cmocka_unit_test(impossible_points_are_refused),
         cmocka_unit_test(bytes_of_named_records_are_fixed),
         cmocka_unit_test(named_records_come_back),
         cmocka_unit_test(identities_differ_in_each_part),
