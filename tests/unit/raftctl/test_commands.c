@@ -59,6 +59,58 @@ static void usage_errors_exit_2_with_a_hint(void **state)
         NULL);
 }
 
+/* Wants no raftd; what the store says is a sentence. */
+static void offline_commands_refuse(void **state)
+{
+    static const char no_store[] =
+        ": invalid: there is no raftd store here (path /nonexistent/d, missing "
+        "/nonexistent/d/log/data.mdb): name the data_dir of a raftd.conf\n";
+    char words[256];
+
+    (void)state;
+    (void)snprintf(words, sizeof words, "raftctl: check%s", no_store);
+    expect("check --data-dir /nonexistent/d", 1, "", words);
+    (void)snprintf(words, sizeof words, "raftctl: recover%s", no_store);
+    expect("recover --data-dir /nonexistent/d --members 1", 1, "", words);
+    (void)snprintf(words, sizeof words, "raftctl: reset%s", no_store);
+    expect("reset --data-dir /nonexistent/d", 1, "", words);
+    expect(
+        "reset --data-dir /nonexistent/d --force", 1, "",
+        "raftctl: reset: invalid: the data directory cannot be opened (path /nonexistent/d, cause "
+        "No such file or directory)");
+    expect("recover --data-dir d --members 1,x", 2, "",
+           "--members: 'x' is not the id of a node; give ID[,ID]... as in 1 or 1,3\nUsage: ");
+    expect("recover --data-dir d --members 2,2", 2, "", "--members: node 2 stands there twice");
+    expect("restore /nonexistent/f --data-dir /nonexistent/d", 1, "",
+           "raftctl: restore: invalid: cannot open /nonexistent/f: No such file or directory\n");
+    expect("restore /dev/null --data-dir /nonexistent/d --json", 1,
+           "{\"error\":{\"code\":\"invalid\",\"message\":\"/dev/null is no backup of raftd\","
+           "\"leader\":null}}\n",
+           NULL);
+    expect("backup /dev/null", 1, "",
+           "/dev/null is there and is no regular file: name another FILE");
+    expect("backup /nonexistent/f", 1, "",
+           "cannot write /nonexistent/f: No such file or directory. There is no new backup");
+    expect("backup -", 2, "", "name a FILE\nUsage: raftctl backup FILE\n");
+}
+
+/* One that answers with anything but a backup. */
+static void a_backup_has_to_be_one(void **state)
+{
+    (void)state;
+    fake_start("leader");
+    expect("backup /tmp/raftctl-no-backup", 1, "", "raftctl: backup: ");
+    fake_start("foreign");
+    expect("backup /tmp/raftctl-no-backup", 3, "", "does not speak this raftctl's protocol");
+    fake_start("refusing");
+    expect("backup /tmp/raftctl-no-backup", 8, "", "raftctl: backup: permission_denied");
+    fake_start("mute");
+    expect("backup /tmp/raftctl-no-backup --timeout 100ms", 5, "", "did not answer in time");
+    fake_start("closing");
+    expect("backup /tmp/raftctl-no-backup", 3, "", "raftctl: backup: lost raftd");
+    assert_int_not_equal(access("/tmp/raftctl-no-backup", F_OK), 0);
+}
+
 static void views(void **state)
 {
     struct run r;
@@ -299,6 +351,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(version_and_help),
         cmocka_unit_test(batch_says_what_its_exit_status_is),
         cmocka_unit_test(usage_errors_exit_2_with_a_hint),
+        cmocka_unit_test(offline_commands_refuse),
+        cmocka_unit_test(a_backup_has_to_be_one),
         cmocka_unit_test(views),
         cmocka_unit_test(views_without_a_leader),
         cmocka_unit_test(keys),
