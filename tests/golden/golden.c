@@ -626,8 +626,9 @@ void golden_log(struct golden *g, raft_id id)
 
     raft_view_get(c->raft, &v);
     if (v.base) {
-        buf_printf(&text, "what comes after %" PRIu64 "/%" PRIu64 ": ", v.base,
-                   raft_term_at(c->raft, v.base));
+        buf_printf(&text, "%s after %" PRIu64 "/%" PRIu64 "%s",
+                   v.last == v.base ? "nothing" : "what comes", v.base,
+                   raft_term_at(c->raft, v.base), v.last == v.base ? "" : ": ");
     }
     for (raft_index i = v.base + 1; i <= v.last; i++) {
         struct raft_entry e;
