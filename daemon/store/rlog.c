@@ -371,11 +371,17 @@ int store_rlog_verify(struct store_reader *r, const struct store_trust *trust, s
     return code;
 }
 
-/* What the core was promised is not there, or not what was written: no answer is right. */
+/* What the core was promised is not there, or not what was written: no answer is right. The service
+ * manager may try again: the next start knows whether the entry is needed. */
 _Noreturn static void die_of_bad_entry(const struct store_reader *r, raft_index index,
                                        const char *why)
 {
-    _exit(err_exit_daemon(report_bad_entry(r, index, why)));
+    log_error("store", "a log entry cannot be trusted, raftd ends", LOG_STR("path", r->env->path),
+              LOG_U64("index", index), LOG_STR("reason", why),
+              LOG_STR("do",
+                      "check the disk, start raftd again: an entry that the state on disk has is "
+                      "given up, any other is refused"));
+    _exit(RD_EXIT_IO);
 }
 
 static struct store_entry_view view_or_die(const struct store_reader *r, raft_index index,

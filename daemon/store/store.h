@@ -138,7 +138,7 @@ int store_snapshot_next(struct store_snapshot *snapshot, struct store_row *out);
 void store_snapshot_close(struct store_snapshot *snapshot);
 
 /* Entries from the log (committed to disk), loop thread, short read transaction. raft_load_cb
- * shape: `arg` is the store. Ends the process with 79 when an entry fails its checks. */
+ * shape: `arg` is the store. Ends the process with 81 when an entry fails its checks: the next start decides. */
 uint32_t store_load(void *arg, raft_index first, uint32_t count_max, uint64_t bytes_max,
                     struct raft_entry *out);
 

@@ -241,7 +241,7 @@ static void assert_load_dies(const char *dir, raft_index first, const char *word
     int status = fixture_child(load_in_child, &load);
     const char *text = fixture_capture_end();
     assert_non_null(strstr(text, word));
-    assert_int_equal(status, RD_EXIT_DATA);
+    assert_int_equal(status, RD_EXIT_IO);
 }
 
 static void loading_what_is_not_there_ends_the_process(void **state)
