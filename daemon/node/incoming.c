@@ -168,8 +168,8 @@ void incoming_written(struct node *n)
     node_step(n, &(struct raft_event){.type = RAFT_EV_INSTALLED,
                                       .snapshot = {.message = &in->last, .point = &in->mark.at}});
     incoming_drop(n);
-    if (node_is_removed(
-            n)) { /* its removal is older than the snapshot, as are, perhaps, its writes */
+    /* Its removal is older than the snapshot, as are, perhaps, its writes. */
+    if (node_is_removed(n)) {
         writes_removed(n, false);
         reads_removed(n);
     }
