@@ -107,8 +107,8 @@ void incoming_take(struct node *n, const struct raft_msg *m)
     }
     remember(in, m);
     if (in->phase == NODE_INCOMING_RECEIVING && m->offset == in->received && take_piece(in, m)) {
-        incoming_drop(n);
         answer(n, m, true);
+        incoming_drop(n);
         return;
     }
     answer(n, m, false);

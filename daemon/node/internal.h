@@ -124,6 +124,7 @@ struct node_outgoing { /* a snapshot for a member (outgoing.c) */
     mono_ms began, moved; /* moved: last progress */
     mono_ms repeated;     /* a piece was sent again, or need not be */
     mono_ms again_at;     /* not begun: not before */
+    uint32_t refused;     /* so often, as a whole */
 };
 
 struct node_incoming { /* a snapshot for us (incoming.c) */

@@ -93,6 +93,10 @@ struct node_out {
         raft_term term;
         char why[PEER_WHY_SIZE]; /* it did not */
     } handover;
+    struct {
+        raft_id by; /* who had all of a snapshot and could not use it; 0: nobody */
+        raft_index index;
+    } snapshot_refused;
     int fatal; /* negative code: stop the process; see fatal_why */
     char fatal_why[NODE_FATAL_SIZE];
 };

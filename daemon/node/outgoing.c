@@ -14,7 +14,9 @@ enum {
     WRITE_MS = 120000,          /* and durable there so long after */
     PATIENCE_BEATS = 2,         /* heartbeat intervals without an answer: then a piece got lost, */
     PATIENCE_BEATS_MAX = 16,    /* unless the link is slow: so many at most */
-    AGAIN_TIMEOUTS = 2,         /* election timeouts until one that failed is begun again */
+    AGAIN_TIMEOUTS = 2,         /* election timeouts until one that failed is begun again, */
+    AGAIN_DOUBLED_MAX =
+        6, /* twice as many each time one was refused as a whole, so often at most */
 };
 
 static struct node_outgoing *outgoing_find(struct node *n, raft_id to)
@@ -54,8 +56,20 @@ static void outgoing_remove(struct node *n, struct node_outgoing *o)
 
 static void fail(struct node *n, struct node_outgoing *o)
 {
+    mono_ms wait = AGAIN_TIMEOUTS * (mono_ms)n->config.raft.election_timeout_ms;
+
     clear(n, o);
-    o->again_at = n->now + AGAIN_TIMEOUTS * (mono_ms)n->config.raft.election_timeout_ms;
+    o->again_at =
+        n->now + (wait << (o->refused < AGAIN_DOUBLED_MAX ? o->refused : AGAIN_DOUBLED_MAX));
+}
+
+/* It had all of it, and cannot use it: its disk has no room, or our rows are not what they should be.
+ * Neither is better soon. */
+static void refused(struct node *n, struct node_outgoing *o)
+{
+    n->out.snapshot_refused.by = o->to;
+    n->out.snapshot_refused.index = o->mark.at.index;
+    o->refused++;
 }
 
 /* ---- Pieces ---- */
@@ -302,6 +316,9 @@ void outgoing_answered(struct node *n, const struct raft_msg *m)
         return;
     }
     if (m->reject) {
+        if (o->all_sent && m->offset >= o->sent) {
+            refused(n, o);
+        }
         fail(n, o);
         return;
     }

@@ -95,8 +95,8 @@ void snapshot_refuse(struct raft *r, const struct raft_msg *m)
 
 void snapshot_on_piece(struct raft *r, const struct raft_msg *m)
 {
-    if (!follower_hears(r, m)) {
-        return;
+    if (m->index == 0 || m->log_term > m->term || !follower_hears(r, m)) {
+        return; /* there is no such snapshot */
     }
     bool holds = rlog_holds(&r->log, m->index, m->log_term);
     if (holds && rlog_chain(&r->log, m->index) != m->chain) {

@@ -198,6 +198,15 @@ static void note_handover(const struct node_out *out)
     }
 }
 
+static void note_refused_snapshot(const struct node_out *out)
+{
+    log_warning(
+        "raftd", "a snapshot was sent whole, and its receiver cannot use it",
+        LOG_U64("to", out->snapshot_refused.by), LOG_U64("index", out->snapshot_refused.index),
+        LOG_STR("do", "see the log of that node: its disk may have no room for it; if it says "
+                      "nothing, rows of this node's state may be damaged: stop it, raftctl check"));
+}
+
 static void note_membership(struct server *s)
 {
     const struct raft_membership *m = raft_membership_committed(node_raft(s->node));
@@ -222,6 +231,9 @@ static void follow_changes(struct server *s, const struct node_out *out)
     note_membership(s);
     if (out->handover.over) {
         note_handover(out);
+    }
+    if (out->snapshot_refused.by) {
+        note_refused_snapshot(out);
     }
     if (out->hello_changed) {
         update_hello(s);

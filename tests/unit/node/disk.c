@@ -172,6 +172,7 @@ static void *source_open(void *arg, raft_id to, struct node_mark *mark)
     mark->installed = false;
     (void)blob_ref(mark->at.membership);
     d->readers++;
+    d->opened++;
     return c;
 }
 

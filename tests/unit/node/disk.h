@@ -20,6 +20,7 @@ struct rig_disk {
     uint32_t rows_count, rows_capacity;
     struct node_mark mark; /* what the rows are as of */
     uint32_t readers;      /* snapshots of the rows that are open */
+    uint32_t opened;       /* that ever were */
     uint32_t reads;        /* pieces read, ever */
     bool reads_fail;       /* they were open for too long */
     bool unreadable;       /* none can be opened now */
