@@ -309,9 +309,9 @@ static void check_append(struct sim *s, struct sim_host *h, const struct raft_ms
     for (uint32_t i = 0; i < m->entries_count; i++) {
         bytes += m->entries[i].data ? m->entries[i].data->size : 0;
     }
-    if (m->hint > h->told_last) {
+    if (m->hint > host_durable(h)) {
         sim_violation(s, h, "invariant 3: says that index %llu is durable, %llu is", (ull)m->hint,
-                      (ull)h->told_last);
+                      (ull)host_durable(h));
     }
     if (m->entries_count > c->append_entries_max ||
         (m->entries_count > 1 && bytes > c->append_bytes_max)) {
@@ -360,15 +360,15 @@ void check_send(struct sim *s, struct sim_host *h, const struct node_send *send)
     case RAFT_MSG_APPEND_REPLY:
         /* Of an earlier term: nobody who could count it can still make a quorum with it, for those
          * who elected the later term held the entries or refused. */
-        if (!m->reject && m->term == h->told_term && m->index > h->told_last) {
+        if (!m->reject && m->term == h->told_term && m->index > host_durable(h)) {
             sim_violation(s, h, "invariant 3: acknowledges index %llu, durable is %llu",
-                          (ull)m->index, (ull)h->told_last);
+                          (ull)m->index, (ull)host_durable(h));
         }
         break;
     case RAFT_MSG_SNAPSHOT_REPLY:
-        if (m->done && m->term == h->told_term && m->index > h->told_last) {
+        if (m->done && m->term == h->told_term && m->index > host_durable(h)) {
             sim_violation(s, h, "invariant 3: has a snapshot as of %llu, durable is %llu",
-                          (ull)m->index, (ull)h->told_last);
+                          (ull)m->index, (ull)host_durable(h));
         }
         break;
     case RAFT_MSG_SNAPSHOT:

@@ -12,6 +12,11 @@ bool host_is_up(const struct sim_host *h)
     return h->node != NULL;
 }
 
+raft_index host_durable(const struct sim_host *h)
+{
+    return h->told_last > h->told_state ? h->told_last : h->told_state;
+}
+
 /* ---- Clock ---- */
 
 mono_ms host_clock(const struct sim *s, const struct sim_host *h)
@@ -37,7 +42,10 @@ static void arm(struct sim *s, struct sim_host *h)
 {
     sim_us at = clock_reaches(s, h, node_deadline(h->node));
 
-    h->restless = at <= s->now ? h->restless + 1 : 0;
+    /* To replay a long log takes as many turns as it takes. */
+    raft_index applied = state_index(node_state(h->node));
+    h->restless = at <= s->now && applied == h->restless_at ? h->restless + 1 : 0;
+    h->restless_at = applied;
     if (h->restless > SIM_RESTLESS_MAX) {
         sim_violation(s, h, "wants one more turn, %u times in a row", h->restless);
     }
@@ -129,6 +137,7 @@ void host_start(struct sim *s, struct sim_host *h)
     h->told_term = h->store->disk.term;
     h->told_vote = h->store->disk.vote;
     h->told_last = states_durable(h->store);
+    h->told_state = 0;
     h->wake_at = SIM_NEVER;
     h->restless = 0;
     h->paused_until = 0;

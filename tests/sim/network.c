@@ -84,7 +84,7 @@ static void post(struct sim *s, struct sim_host *h, uint32_t to, const struct pe
     e->store = s->hosts[to].store;
     e->from = h->store;
     e->process = h->process;
-    e->durable = h->told_last;
+    e->durable = host_durable(h);
     e->msg = mem_alloc(sizeof *e->msg);
     network_copy(s, msg, e->msg);
 }

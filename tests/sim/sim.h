@@ -147,8 +147,9 @@ struct sim_host {
     double rate;     /* of its clock; 1 is true */
     uint64_t offset; /* its clock in us at true time `clock_base` */
     sim_us clock_base;
-    sim_us wake_at;    /* of the pending SIM_EV_WAKE */
-    uint32_t restless; /* turns in a row after which it wanted another at once */
+    sim_us wake_at;         /* of the pending SIM_EV_WAKE */
+    uint32_t restless;      /* turns in a row after which it wanted another at once */
+    raft_index restless_at; /* applied then */
     sim_us paused_until;
     sim_us stall_until; /* the disk does not finish before */
     enum sim_crash crash;
@@ -163,6 +164,7 @@ struct sim_host {
     raft_term told_term;
     raft_id told_vote;
     raft_index told_last;
+    raft_index told_state; /* of a snapshot that is installed */
 
     /* As of the last check in this life. */
     struct raft_view view;
@@ -388,6 +390,8 @@ void sim_event_done(struct sim_event *e); /* free what it owns */
 
 bool host_is_up(const struct sim_host *h);
 mono_ms host_clock(const struct sim *s, const struct sim_host *h);
+/* Up to which entry its disk has everything, as far as it was told: what it may say. */
+raft_index host_durable(const struct sim_host *h);
 void host_start(struct sim *s, struct sim_host *h);
 void host_room(struct sim_host *h); /* it learns whether its disk is low */
 void host_crash(struct sim *s, struct sim_host *h, const char *why);

@@ -113,7 +113,7 @@ static void note_installed(struct sim *s, struct sim_host *h)
 
     if (mark->installed) {
         s->stats.snapshots++;
-        h->told_last = mark->at.index > h->told_last ? mark->at.index : h->told_last;
+        h->told_state = mark->at.index; /* whatever the log is told meanwhile */
     }
 }
 

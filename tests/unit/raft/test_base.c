@@ -198,14 +198,14 @@ static void a_state_has_to_fit_the_log(void **state)
         {9, 0, 0, true, -RD_ECORRUPT, 0, 0},
         {16, 0, 0, false, -RD_ECORRUPT, 0, 0}, /* ahead of the log */
         {16, 0, 0, true, 0, 16, 16},           /* as a snapshot may be (trap 42) */
-        {12, -1U, 0, true, 0, 12, 12},         /* or instead of it */
+        {12, UINT64_MAX, 0, true, 0, 12, 12},         /* or instead of it */
         {16, 1, 0, true, -RD_ECORRUPT, 0, 0},  /* of a term that was never heard of */
     };
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct rig g = {.r = rig_core(1), .now = 1000};
         struct raft_point p = restore(g.r, 10, 15, rows[i].at);
-        p.term = rows[i].term_more == -1U ? 1 : p.term + rows[i].term_more;
+        p.term = rows[i].term_more == UINT64_MAX ? 1 : p.term + rows[i].term_more;
         p.chain += rows[i].chain_more;
         assert_int_equal(raft_restore_applied(g.r, &p, rows[i].installed), rows[i].code);
         if (rows[i].code == 0) {
