@@ -460,6 +460,7 @@ void server_close(struct server *s)
     close_events(s);
     if (s->store) {
         if (s->ran) {
+            node_close_source(s->node); /* snapshots are read from the store */
             server_flush_last(s);
         }
         store_close(s->store); /* before the node: it may be reading the node's batch */
