@@ -203,7 +203,7 @@ static void route_message(struct node *n, struct raft_out *o)
 
     if (!o->after_save) {
         *node_send_new(n, o->msg.to) = msg;
-    } else if (raft_save_wanted(n->raft)) {
+    } else if (raft_save_promises(n->raft)) {
         park(&n->gathering, o->msg.to, &msg);
     } else {
         rd_assert(n->batch_in_flight);
@@ -449,7 +449,7 @@ static void take_batch(struct node *n)
     n->batch.seq = ++n->batch_seq;
     n->batch_in_flight = true;
     n->out.batch = &n->batch;
-    if (raft_save_wanted(n->raft)) {
+    if (raft_save_promises(n->raft)) {
         return; /* only a part: what gathered waits for the rest */
     }
     struct node_sends empty = n->parked;

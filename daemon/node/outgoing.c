@@ -373,10 +373,16 @@ mono_ms outgoing_deadline(const struct node *n)
     return deadline;
 }
 
-void outgoing_free(struct node *n)
+void node_close_source(struct node *n)
 {
     while (n->outgoing_count > 0) {
         outgoing_remove(n, &n->outgoing[0]);
     }
+    n->source = (struct node_source){0};
+}
+
+void outgoing_free(struct node *n)
+{
+    node_close_source(n);
     mem_free(n->outgoing);
 }

@@ -204,6 +204,9 @@ struct raft_save {
 
 bool raft_save_wanted(const struct raft *r);
 
+/* Is there anything to save that a message may rest on? Not when all that is left is to forget entries. */
+bool raft_save_promises(const struct raft *r);
+
 /* Everything that changed since the last take, at most `bytes_max` of payload (at least one entry).
  * The caller writes it as one transaction, then reports RAFT_EV_PERSISTED; only then it takes the
  * next (asserted). false when there is nothing. */

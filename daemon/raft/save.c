@@ -11,9 +11,14 @@ bool save_hard_is_durable(const struct raft *r)
     return !r->hard_dirty && r->saves_done >= r->hard_taken;
 }
 
+bool raft_save_promises(const struct raft *r)
+{
+    return r->hard_dirty || r->untaken <= r->log.last || r->base_reset;
+}
+
 bool raft_save_wanted(const struct raft *r)
 {
-    return r->hard_dirty || r->untaken <= r->log.last || base_save_wanted(r);
+    return raft_save_promises(r) || base_save_wanted(r);
 }
 
 static void take_entries(struct raft *r, uint64_t bytes_max, struct raft_save *save)

@@ -239,6 +239,16 @@ static void progress_cb(void *arg, raft_index at, raft_index last)
     (void)systemd_watchdog(s->systemd, mono_now_ms());
 }
 
+/* As of where the state can make good what the log has lost. A log that ends before it has lost more than
+ * that, unless it came as a snapshot: then nothing is made good. */
+static const struct raft_point *made_good_by(const struct server *s)
+{
+    static const struct raft_point nothing;
+    bool fits = s->mark.installed || s->mark.at.index <= s->info.last;
+
+    return fits ? &s->mark.at : &nothing;
+}
+
 /* The node, with everything that the store holds. 1: the store made good what is damaged, look again. */
 static int restore(struct server *s)
 {
@@ -253,7 +263,7 @@ static int restore(struct server *s)
         code = node_restore_base(s->node, &s->info.base);
     }
     if (code == 0) {
-        code = store_verify(s->store, &s->mark.at, entry_cb, progress_cb, s, &s->info);
+        code = store_verify(s->store, made_good_by(s), entry_cb, progress_cb, s, &s->info);
     }
     return code ? code : server_state_restore(s);
 }
@@ -460,6 +470,7 @@ void server_close(struct server *s)
     close_events(s);
     if (s->store) {
         if (s->ran) {
+            node_close_source(s->node); /* snapshots are read from the store */
             server_flush_last(s);
         }
         store_close(s->store); /* before the node: it may be reading the node's batch */

@@ -107,3 +107,22 @@ def test_paused_while_it_receives(make_cluster):
     states = cluster.settled(seconds=30)
     assert len({s["digest"]["value"] for s in states}) == 1
     assert installed(victim) == 1
+
+
+def test_stopped_while_it_sends(make_cluster):
+    """Nobody to hand over to: it still leads, and still reads its rows, when it closes its store."""
+    cluster = make_cluster(1, options=SHORT).formed()
+    first = cluster[1]
+    fill(first, "131072")
+    write_until(first, 1500)
+    wait_until(lambda: first.status()["first_index"] > 100, 15, "the log is trimmed")
+    learner = cluster.add_node()
+    mark = first.log_mark()
+    first.ok("add-server", learner.id, learner.address, "--learner", "--no-wait")
+    wait_until(lambda: f"that node needs to={learner.id} " in first.logged_since(mark), 20, "it is sent one")
+    learner.pause()
+    first.stop()
+    learner.resume()
+    first.start()
+    states = cluster.settled(seconds=30)
+    assert len({s["digest"]["value"] for s in states}) == 1

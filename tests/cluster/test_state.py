@@ -89,3 +89,23 @@ def test_a_log_that_ends_before_its_state_is_refused(trio):
     victim.start(wait=False)
     victim.wait_exit(10, expect=EXIT_DATA)
     assert "entries are lost" in victim.log_text()
+
+
+def test_nor_is_it_made_good_by_a_damaged_entry_before(trio):
+    """The state has that entry, but not the ones that are missing after it."""
+    marker = b"a-value-that-can-be-found-in-the-file"
+    trio[1].ok("put", "k", marker.decode())
+    trio.settled()
+    victim = trio.others(trio.leader())[0]
+    victim.stop()
+    older = (victim.data / "log" / "data.mdb").read_bytes()
+    assert marker in older
+    victim.start()
+    for i in range(5):
+        trio[1].ok("put", f"k{i}", "v")
+    trio.settled()
+    victim.stop()
+    (victim.data / "log" / "data.mdb").write_bytes(older.replace(marker, marker.upper()))
+    victim.start(wait=False)
+    victim.wait_exit(10, expect=EXIT_DATA)
+    assert "the log begins after that" not in victim.log_text()
