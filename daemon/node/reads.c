@@ -87,7 +87,9 @@ void reads_serve(struct node *n)
         }
         if (n->now >= s->deadline) {
             if (node_known_leader(n, n->now) == 0) {
-                reach_refuse(n, s->token, "nothing was read; --stale reads this node's own state");
+                reach_refuse(n, s->token,
+                             "nothing was read; get and list with --stale read this node's own "
+                             "state");
             } else {
                 struct node_answer *a = node_answer_add(n, s->token, -RD_ETIMEOUT);
                 (void)snprintf(a->message, sizeof a->message,

@@ -165,7 +165,7 @@ static bool refuse_removed(struct node *n, struct node_task *t, const char *why)
     return refuse(n, t, -RD_ENOT_EMPTY,
                   "node %" PRIu32
                   " at %s has the data of a removed member (%s): stop it, empty its "
-                  "data directory, start it",
+                  "data directory (raftctl reset), start it",
                   t->change.id, t->change.address, why);
 }
 
@@ -190,10 +190,11 @@ static bool add_dialled(struct node *n, struct node_task *t, const struct peer_h
                       t->change.id, t->change.address);
     }
     if (!hello->empty && !uuid_is_set(&hello->cluster)) {
-        return refuse(n, t, -RD_ENOT_EMPTY,
-                      "node %" PRIu32
-                      " at %s has data: stop it, empty its data directory, start it",
-                      t->change.id, t->change.address);
+        return refuse(
+            n, t, -RD_ENOT_EMPTY,
+            "node %" PRIu32
+            " at %s has data: stop it, empty its data directory (raftctl reset), start it",
+            t->change.id, t->change.address);
     }
     memcpy(c.address, t->change.address, sizeof c.address);
     return propose(n, t, &c);

@@ -124,8 +124,8 @@ static void removed_reason(const struct node *n, char *text, size_t size)
     (void)snprintf(
         text, size,
         "removed from the cluster at index %" PRIu64
-        ": stop it; to bring it back, empty its data directory, start it, and add-server "
-        "it on a member",
+        ": stop it; to bring it back, empty its data directory (raftctl reset), start it, and "
+        "add-server it on a member",
         gone ? gone->index : n->removed_at);
 }
 

@@ -9,6 +9,8 @@
 #include "base/units.h"
 #include "node/internal.h"
 
+enum { DELETE_BYTES = 1024 }; /* no delete of one key is as large */
+
 void writes_init(struct node *n)
 {
     n->next_seq = 1;
@@ -105,12 +107,16 @@ static bool grows(const struct blob *txn)
     return puts;
 }
 
+/* What is left of the reserve is not for clients. */
+static bool is_reserve_used_up(const struct node *n, size_t size)
+{
+    return n->room.log_reserve_bytes < n->open_bytes + size + NODE_ROOM_KEPT_BYTES;
+}
+
 /* Deletes go on, as long as what is reserved does not come to its end. */
 static bool disk_refuses(const struct node *n, const struct blob *txn)
 {
-    uint64_t taken = n->open_bytes + txn->size + NODE_ROOM_KEPT_BYTES;
-
-    return n->room.low && (n->room.log_reserve_bytes < taken || grows(txn));
+    return n->room.low && (is_reserve_used_up(n, txn->size) || grows(txn));
 }
 
 /* Is there room for it? 0, -RD_ENO_SPACE; -RD_ETRANSFER: not here, and soon somebody else leads. */
@@ -230,17 +236,20 @@ static void log_refusal(const struct node *n, const struct blob *txn, char *text
                    NODE_LOG_FULL_PERCENT);
 }
 
-static const char *what_still_works(const struct blob *txn)
+static const char *what_still_works(bool deletes)
 {
-    return grows(txn) ? "deletes still work" : "the rest is kept for elections";
+    return deletes ? "deletes still work" : "the rest is kept for elections";
 }
 
 static void disk_refusal(const struct node *n, const struct blob *txn, char *text, size_t size)
 {
+    bool deletes = grows(txn) && !is_reserve_used_up(n, DELETE_BYTES);
+
     (void)snprintf(text, size,
                    "the disk is low, and no voter in reach has room: %" PRIu64
                    " bytes are free at %.80s, %" PRIu64 " in reserve: free space there; %s",
-                   n->room.free_bytes, n->room.path, n->room.reserve_bytes, what_still_works(txn));
+                   n->room.free_bytes, n->room.path, n->room.reserve_bytes,
+                   what_still_works(deletes));
 }
 
 /* This node leads, and has no room for this write. */
@@ -263,11 +272,11 @@ static void refuse_there(struct node *n, struct node_write_slot *w, raft_id lead
     struct node_answer *a = node_answer_add(n, w->token, -RD_ENO_SPACE);
 
     if (reply->disk_low) {
-        (void)snprintf(a->message, sizeof a->message,
-                       "node %" PRIu32 " leads, its disk is low, and no voter in its reach has "
-                       "room: %" PRIu64 " bytes are free there, %" PRIu64
-                       " in reserve: free space there; %s",
-                       leader, reply->free_bytes, reply->reserve_bytes, what_still_works(w->txn));
+        (void)snprintf(
+            a->message, sizeof a->message,
+            "node %" PRIu32 " leads, its disk is low, and no voter in its reach has "
+            "room: %" PRIu64 " bytes are free there, %" PRIu64 " in reserve: free space there; %s",
+            leader, reply->free_bytes, reply->reserve_bytes, what_still_works(grows(w->txn)));
     } else {
         (void)snprintf(a->message, sizeof a->message,
                        "node %" PRIu32 " leads and its log with this write, %" PRIu64

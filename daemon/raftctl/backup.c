@@ -31,7 +31,7 @@ static void tell(struct taking *t)
     if (now >= t->tell_at) {
         t->tell_at = now + TELL_EVERY_MS;
         t->told = true;
-        (void)fprintf(stderr, "\rbackup: %" PRIu64 " KiB ", t->file.bytes / 1024);
+        (void)fprintf(stderr, "\r\033[Kbackup: %" PRIu64 " KiB ...", t->file.bytes / 1024);
     }
 }
 
@@ -67,6 +67,20 @@ static int take_reply(struct taking *t, const struct admin_reply *reply, struct 
     return backup_add(&t->file, reply->json->data, reply->json->size, e);
 }
 
+/* While nothing comes, too, it is told how far it is. */
+static int receive(struct taking *t, uint64_t deadline, struct admin_reply *reply,
+                   struct ctl_error *e)
+{
+    for (;;) {
+        uint64_t due = t->tell_at < deadline ? t->tell_at : deadline;
+        int code = client_receive(t->ctl->client, due, reply, e);
+        if (code != -RD_ETIMEOUT || mono_now_ms() >= deadline) {
+            return code;
+        }
+        tell(t);
+    }
+}
+
 /* The time-out is for each piece: how long all of it takes is nobody's to say. */
 static int take_pieces(struct taking *t, uint64_t timeout_ms, struct ctl_error *e)
 {
@@ -74,7 +88,7 @@ static int take_pieces(struct taking *t, uint64_t timeout_ms, struct ctl_error *
 
     while (code == 0) {
         struct admin_reply reply;
-        code = client_receive(t->ctl->client, ctl_deadline(timeout_ms + CTL_GRACE_MS), &reply, e);
+        code = receive(t, ctl_deadline(timeout_ms + CTL_GRACE_MS), &reply, e);
         if (code == 0) {
             code = take_reply(t, &reply, e);
             admin_reply_done(&reply);
@@ -115,9 +129,10 @@ static int print(const struct ctl *ctl, const char *path, const struct backup *b
         json_decref(answer);
     } else {
         buf_printf(&out,
-                   "%s: %" PRIu64 " bytes, %" PRIu64 " keys, as of entry %" PRIu64
+                   "%s: %" PRIu64 " bytes, %" PRIu64 " key%s, as of entry %" PRIu64
                    ", revision %" PRIu64 ", of cluster %s",
-                   path, b->bytes, state_keys(b->state), b->head.index, b->head.revision, cluster);
+                   path, b->bytes, state_keys(b->state), state_keys(b->state) == 1 ? "" : "s",
+                   b->head.index, b->head.revision, cluster);
     }
     int code = ctl_write_line(&out, e);
     buf_done(&out);
@@ -130,6 +145,9 @@ int backup_run(struct ctl *ctl, const struct invocation *inv, struct ctl_error *
     struct taking t = {.ctl = ctl, .command = inv->command, .tell_at = UINT64_MAX};
     struct backup backup;
 
+    if (!path[0]) {
+        return ctl_fail(e, -RD_EUSAGE, "the name of the FILE is empty");
+    }
     if (strcmp(path, "-") == 0) {
         return ctl_fail(
             e, -RD_EUSAGE,

@@ -135,7 +135,12 @@ static void put_text(const struct look *l, struct buf *out)
     uuid_text(&f->cluster, cluster);
     buf_printf(out, "sound\nnode      %" PRIu32 ", store %s, %" PRIu64 " starts\ncluster   %s\n",
                f->id, store, f->incarnation, uuid_is_set(&f->cluster) ? cluster : "none yet");
-    buf_printf(out, "promises  term %" PRIu64 ", vote for %" PRIu32 "\n", f->term, f->vote);
+    buf_printf(out, "promises  term %" PRIu64 ", ", f->term);
+    if (f->vote) {
+        buf_printf(out, "vote for %" PRIu32 "\n", f->vote);
+    } else {
+        buf_put_str(out, "no vote in it\n");
+    }
     put_log(f, out);
     if (f->mark.at.index) {
         buf_printf(

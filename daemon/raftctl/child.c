@@ -8,6 +8,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "store/offline.h"
+
 #define STORE_LINE "store: "
 
 struct shared { /* with the child */
@@ -37,6 +39,7 @@ static _Noreturn void run(const char *data_dir, child_job *job, const void *arg,
         _exit(1);
     }
     become_owner(data_dir);
+    store_offline_begin();
     shared->code = job(arg, shared->answer);
     shared->done = true;
     _exit(0);

@@ -225,13 +225,17 @@ static int refuse_unforced(const struct ctl *ctl, const struct asked *a, const s
              "  entry %" PRIu64 " of term %" PRIu64 " makes these the voters, and all members: %s",
              p->after.index, p->term, buf_str(&stay));
     ctl_note(ctl, "  for ever removed: %s", gone.size ? buf_str(&gone) : "nobody");
-    int code = ctl_fail(e, -RD_EWOULD_LOSE_QUORUM,
-                        "what only the others had is lost, acknowledged or not; and who is removed "
-                        "(%s) must never run on "
-                        "its old data again, or there are two clusters. Is their data gone for "
-                        "good, and this the newest of "
-                        "all survivors (raftctl check)? Then repeat it with --force",
-                        gone.size ? buf_str(&gone) : "nobody");
+    int code =
+        gone.size ? ctl_fail(e, -RD_EWOULD_LOSE_QUORUM,
+                             "what only the others had is lost, acknowledged or not; and who is "
+                             "removed (%s) must never run on its old data again, or there are two "
+                             "clusters. Is their data gone for good, and this the newest of all "
+                             "survivors (raftctl check)? Then repeat it with --force",
+                             buf_str(&gone))
+                  : ctl_fail(e, -RD_EWOULD_LOSE_QUORUM,
+                             "what only others had is lost, acknowledged or not. Nobody is removed "
+                             "by it: who only needs a leader just starts the members. Is this the "
+                             "newest of them (raftctl check)? Then repeat it with --force");
     buf_done(&stay);
     buf_done(&gone);
     return code;

@@ -66,7 +66,7 @@ static int refuse_unforced(const struct asked *a, const struct look *l, struct c
         " as far as it knows: %" PRIu64
         " entries and its votes would be forgotten, and if they are the last copy they are "
         "lost. Remove it from its cluster first (raftctl remove-server %" PRIu32
-        "); if that cannot be, repeat it with --force",
+        "); if that was done while it was away, or cannot be, repeat it with --force",
         a->data_dir, f->id, l->membership.members_count, f->last, f->id);
 }
 

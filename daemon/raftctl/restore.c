@@ -162,12 +162,13 @@ static int print(const struct ctl *ctl, const struct plan *p, struct ctl_error *
         json_decref(answer);
     } else {
         buf_printf(&out,
-                   "%s: %" PRIu64 " keys from %s, as of entry %" PRIu64
+                   "%s: %" PRIu64 " key%s from %s, as of entry %" PRIu64
                    "\ncluster %s, new: node %" PRIu32
                    " at %s is its only voter, and goes on with revision %" PRIu64 ", term %" PRIu64
                    "\nStart raftd with this data_dir, then add the other nodes, with empty ones "
                    "(raftctl add-server).",
-                   p->data_dir, state_keys(p->backup.state), p->file, b->mark.at.index, cluster,
+                   p->data_dir, state_keys(p->backup.state),
+                   state_keys(p->backup.state) == 1 ? "" : "s", p->file, b->mark.at.index, cluster,
                    b->id, p->self.address, b->mark.revision, b->mark.at.term);
     }
     int code = ctl_write_line(&out, e);
@@ -211,8 +212,11 @@ static int restore(struct ctl *ctl, struct plan *p, const struct invocation *inv
 int restore_run(struct ctl *ctl, const struct invocation *inv, struct ctl_error *e)
 {
     struct plan p = {.file = inv->args[0], .data_dir = inv->text[OPT_DATA_DIR]};
-    int code = backup_load(p.file, p.file, &p.backup, e);
 
+    if (!p.file[0]) {
+        return ctl_fail(e, -RD_EUSAGE, "the name of the FILE is empty");
+    }
+    int code = backup_load(p.file, p.file, &p.backup, e);
     if (code == 0) {
         code = restore(ctl, &p, inv, e);
         backup_done(&p.backup);

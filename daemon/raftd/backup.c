@@ -199,9 +199,6 @@ static void open_rows(struct server *s, struct slot *slot)
 {
     struct backup *b = slot->backup;
 
-    if (node_flushed_to(s->node) < b->wanted) {
-        return;
-    }
     b->snapshot = server_snapshot_open(s, &b->mark);
     if (!b->snapshot) {
         fail(s, slot, -RD_ENOT_READY,
@@ -255,10 +252,10 @@ static void go_on(struct server *s, struct slot *slot)
 
     if (b->snapshot && has_room(slot)) {
         (b->all_read ? finish : send_rows)(s, slot);
+    } else if (!b->snapshot && node_flushed_to(s->node) >= b->wanted) {
+        open_rows(s, slot); /* late or not: nothing is waited for any more */
     } else if (s->now >= overdue_at(b)) {
         fail_overdue(s, slot);
-    } else if (!b->snapshot) {
-        open_rows(s, slot);
     }
 }
 

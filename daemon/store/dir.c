@@ -126,14 +126,27 @@ static int refuse_foreign(const struct store_dir *dir)
     return code;
 }
 
-bool store_dir_has_env(const struct store_dir *dir, const char *name)
+/* Its size; -1: it is not there. What cannot be examined is there: opening it says why it cannot be used. */
+static off_t env_size(const struct store_dir *dir, const char *name)
 {
     char file[ENV_PATH_SIZE];
     struct stat st;
 
     (void)snprintf(file, sizeof file, "%s/data.mdb", name);
-    /* What cannot be examined is there: opening it says why it cannot be used. */
-    return fstatat(dir->fd, file, &st, 0) == 0 || (errno != ENOENT && errno != ENOTDIR);
+    if (fstatat(dir->fd, file, &st, 0) == 0) {
+        return st.st_size;
+    }
+    return errno == ENOENT || errno == ENOTDIR ? -1 : 1;
+}
+
+bool store_dir_has_env(const struct store_dir *dir, const char *name)
+{
+    return env_size(dir, name) >= 0;
+}
+
+bool store_dir_has_data(const struct store_dir *dir, const char *name)
+{
+    return env_size(dir, name) > 0;
 }
 
 /* ---- Durable names ---- */

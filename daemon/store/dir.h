@@ -27,6 +27,8 @@ void store_dir_close(struct store_dir *dir); /* gives the lock back */
 
 /* Is there a data file of the LMDB environment `name` ("log", "state")? */
 bool store_dir_has_env(const struct store_dir *dir, const char *name);
+/* Is it there, and not empty? */
+bool store_dir_has_data(const struct store_dir *dir, const char *name);
 
 /* Make the directory of an environment, unless it is there, and its name durable. */
 int store_dir_make_env(const struct store_dir *dir, const char *name);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <lmdb.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -12,6 +13,13 @@
 
 #define FREE_UNKNOWN UINT64_MAX
 #define FULL_BELOW_BYTES (UINT64_C(1) << 20) /* less than this is "nothing left" */
+
+static bool is_offline;
+
+void store_fault_offline(void)
+{
+    is_offline = true;
+}
 
 /* Of a system call while the store is opened. */
 static int code_of_errno(int error, uint64_t free_bytes)
@@ -24,6 +32,7 @@ static int code_of_errno(int error, uint64_t free_bytes)
         return free_bytes < FULL_BELOW_BYTES ? -RD_EDISK_FULL : -RD_EDISK;
     case EACCES:
     case EPERM:
+        return is_offline ? -RD_EPERMISSION : -RD_ECONFIG;
     case EROFS:
     case ENOENT:
     case ENOTDIR:
@@ -67,14 +76,19 @@ static const char *advice(int code)
 {
     switch (-code) {
     case RD_EDISK_FULL:
-        return "free space on this file system, then start raftd again";
+        return is_offline ? "free space on this file system, then give the command again"
+                          : "free space on this file system, then start raftd again";
     case RD_EMAP_FULL:
         return "raise storage.map_size, then start raftd again";
     case RD_ECORRUPT:
         return "check the disk; give the cluster a fresh member instead of this one "
                "(raftctl replace-server)";
+    case RD_EPERMISSION:
+        return "run it as root, or as the owner of the directory";
     case RD_ECONFIG:
-        return "check data_dir in [node], map_size in [storage], and who may use the directory";
+        return is_offline ? "check the path, and who may use it"
+                          : "check data_dir in [node], map_size in [storage], and who may use the "
+                            "directory";
     default:
         return "check the disk and the kernel log";
     }

@@ -7,8 +7,9 @@
 #include <stdint.h>
 
 /* The negative RD_E... code of rc while a store is opened: what the operator may have got wrong
- * (permissions, a read-only file system, no memory for the map) is -RD_ECONFIG. `free_bytes` is what the file system has left. LMDB turns a
- * write cut short by a full file system into EIO, so EIO with nothing left means full. */
+ * (permissions, a read-only file system, no memory for the map) is -RD_ECONFIG. `free_bytes` is what
+ * the file system has left. LMDB turns a write cut short by a full file system into EIO, so EIO with
+ * nothing left means full. */
 int store_fault_code(int rc, uint64_t free_bytes);
 /* The same for a store that was opened: never -RD_ECONFIG, -RD_EDISK instead. */
 int store_fault_code_running(int rc, uint64_t free_bytes);
@@ -16,6 +17,10 @@ int store_fault_code_running(int rc, uint64_t free_bytes);
 /* One error line: `what` failed on `path`, the cause, what to do. Returns the code of rc. */
 int store_fault_report(const char *what, const char *path, int rc);
 int store_fault_report_running(const char *what, const char *path, int rc);
+
+/* From now on this process is a command on a directory, not raftd: it is told what to do as such, and what
+ * it may not use is -RD_EPERMISSION. */
+void store_fault_offline(void);
 
 /* The latter, then the end of the process with the code's exit status: nothing that depended on the
  * operation can leave any more, and nothing is tried twice. */

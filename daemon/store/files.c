@@ -392,12 +392,25 @@ static int open_there(const char *data_dir, bool to_change, struct store_dir *ou
     char path[4096];
 
     if (is_missing(data_dir, STORE_UNFINISHED_NAME, path) &&
+        is_missing(data_dir, STORE_ENV_STATE "/data.mdb", path) &&
         is_missing(data_dir, STORE_ENV_LOG "/data.mdb", path)) {
         log_error("store", "there is no raftd store here", LOG_STR("path", data_dir),
                   LOG_STR("missing", path), LOG_STR("do", "name the data_dir of a raftd.conf"));
         return -RD_ECONFIG;
     }
     return (to_change ? store_dir_open : store_dir_open_to_look)(data_dir, out);
+}
+
+/* LMDB would make an empty file anew, or say nothing that helps. */
+static int refuse_lost(const struct store_files *f)
+{
+    if (!store_dir_has_data(&f->dir, STORE_ENV_LOG)) {
+        return refuse_half(f, "log/ has no data: the log was lost");
+    }
+    if (!store_dir_has_data(&f->dir, STORE_ENV_STATE)) {
+        return refuse_half(f, "state/ has no data: the state was lost");
+    }
+    return 0;
 }
 
 int store_files_inspect(const char *data_dir, bool to_change, struct store_files *out,
@@ -408,13 +421,13 @@ int store_files_inspect(const char *data_dir, bool to_change, struct store_files
     int code = open_there(data_dir, to_change, &files.dir);
 
     if (code == 0) {
+        code = refuse_lost(&files);
+    }
+    if (code == 0) {
         code = open_env(&files, STORE_ENV_LOG, to_change, &files.log);
     }
     if (code == 0) {
         code = in_reading(&files, &files.log, &c, read_log);
-    }
-    if (code == 0 && !store_dir_has_env(&files.dir, STORE_ENV_STATE)) {
-        code = refuse_half(&files, "log/ is there but state/ is not");
     }
     if (code == 0) {
         code = open_env(&files, STORE_ENV_STATE, to_change, &files.state);

@@ -36,6 +36,10 @@ struct store_found {
     struct store_mark mark;
 };
 
+/* First: this process is a command on a directory, not raftd. It is told what to do as such, and what it
+ * may not use is -RD_EPERMISSION. */
+void store_offline_begin(void);
+
 /* Open and verify: identities, hard state, where the log begins, every entry (number, checksum, chain),
  * and that the state's mark and the log fit. Where a snapshot's rows are durable and the log was not cut
  * yet, what is found is what the next start makes of it. Nothing is changed; `to_change`: yet. */

@@ -1,6 +1,8 @@
 """raftctl backup, online, and raftctl restore, offline."""
 import os
+import pty
 import re
+import select
 import signal
 import socket
 import struct
@@ -10,7 +12,7 @@ import time
 
 import pytest
 
-from harness import Node, as_nobody, free_ports, wait_until
+from harness import RAFTCTL, Node, as_nobody, free_ports, wait_until
 
 REVISIONS = 1_000_000_000
 TERMS = 1_000_000
@@ -226,6 +228,54 @@ def test_no_backup_is_left_when_it_fails(trio):
     one.kill()
     assert one.ctl("backup", where / "new").code == 3
     assert os.listdir(where) == ["b"]
+
+
+def test_a_backup_waits_only_for_what_is_missing(single):
+    """However short the time-out, what it says it waited for was not there."""
+    node = single[1]
+    for i in range(30):
+        node.ok("put", "k", i)
+        answer = node.ctl("backup", single.dir / "b", timeout="1ms")
+        message = answer.obj.get("error", {}).get("message", "")
+        missing = re.search(r"entry (\d+) is not in the state on disk yet, only up to (\d+)", message)
+        assert not missing or int(missing[1]) > int(missing[2]), answer
+
+
+def test_a_terminal_is_told_how_far_it_is_while_nothing_comes(single):
+    node = single[1]
+    node.ok("put", "k", "v")
+    ours, its = pty.openpty()
+    os.kill(node.pid, signal.SIGSTOP)
+    try:
+        with subprocess.Popen([RAFTCTL, "-s", node.sock, "--timeout", "60s", "backup", single.dir / "b"],
+                              stdout=subprocess.PIPE, stderr=its) as backup:
+            os.close(its)
+            told = b""
+            while told.count(b"backup: ") < 2:
+                assert select.select([ours], [], [], 30)[0], told
+                told += os.read(ours, 4096)
+            os.kill(node.pid, signal.SIGCONT)
+            assert b"1 key, as of entry" in backup.communicate(timeout=60)[0]
+    finally:
+        os.kill(node.pid, signal.SIGCONT)
+        os.close(ours)
+    assert backup.returncode == 0
+
+
+def test_a_file_needs_a_name(single):
+    for words in (["backup", ""], ["restore", "", "--data-dir", single.dir / "r"]):
+        answer = single[1].ctl(*words)
+        assert answer.code == 2 and answer.message == "the name of the FILE is empty"
+    assert not (single.dir / "r").exists()
+
+
+def test_a_refused_backup_names_no_option_it_lacks(trio):
+    leader = trio.leader()
+    one, other = trio.others(leader)
+    leader.kill()
+    other.kill()
+    answer = one.ctl("backup", trio.dir / "b", timeout="1s")
+    assert answer.code == 4 and "get and list with --stale" in answer.message
 
 
 def test_who_may_not_read_data_gets_no_backup(single):

@@ -1,6 +1,10 @@
 """raftctl check: a data directory looked at offline."""
 import os
 
+import pytest
+
+from harness import as_nobody
+
 
 def test_check_agrees_with_the_cluster(trio):
     leader = trio.leader()
@@ -31,6 +35,37 @@ def test_check_refuses_what_is_in_use_or_no_store(single, tmp_path):
     assert answer.code == 1 and "there is no raftd store here" in answer.message
     assert not os.path.exists(tmp_path / "nothing")
     assert node.run("check").returncode == 2
+
+
+def test_check_misses_what_was_lost(single):
+    node = single[1]
+    node.stop()
+    for lost, words in (("log", "the log was lost"), ("state", "the state was lost")):
+        path = os.path.join(node.data, lost, "data.mdb")
+        with open(path, "rb") as f:
+            sound = f.read()
+        for prepare in (lambda p: open(p, "wb").close(), os.remove):
+            prepare(path)
+            answer = node.ctl("check", "--data-dir", node.data)
+            assert answer.code == 1 and answer.obj["ok"] is False and words in answer.obj["problem"]
+        with open(path, "wb") as f:
+            f.write(sound)
+    assert node.ok("check", "--data-dir", node.data)["ok"] is True
+
+
+def test_who_may_not_use_the_directory_is_told_so(single):
+    node = single[1]
+    node.stop()
+    nobody = as_nobody()
+    if not nobody:
+        pytest.skip("needs root or sudo")
+    single.dir.chmod(0o755)
+    node.dir.chmod(0o755)  # and its data is its owner's only
+    for words in (["check"], ["reset", "--force"], ["recover", "--members", "1"]):
+        answer = node.ctl(*words, "--data-dir", node.data, prefix=nobody)
+        assert answer.code == 8 and answer.error == "permission_denied"
+        assert "Permission denied" in answer.message and "as the owner of the directory" in answer.message
+    assert node.ok("check", "--data-dir", node.data)["ok"] is True
 
 
 def test_check_tells_damage_and_never_dies_of_it(single):

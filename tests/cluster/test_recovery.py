@@ -229,6 +229,8 @@ def test_recover_refuses_what_makes_no_sense(trio):
     for ids, code, words in refusals:
         answer = recover(node, *ids)
         assert answer.code == code and words in answer.message, answer
+    nobody = recover(node, 1, 2, force=False)
+    assert nobody.code == 6 and "Nobody is removed by it" in nobody.message
     removed = recover(trio[3], 3)
     assert removed.code == 1 and removed.error == "removed" and "was removed" in removed.message
     assert check(node) == before
@@ -252,7 +254,8 @@ def test_reset_needs_force_unless_removed(trio):
     before = snapshot(gone.data)
     answer = reset(gone)
     assert answer.code == 6 and answer.error == "would_lose_quorum"
-    assert f"raftctl remove-server {gone.id}" in answer.message and "--force" in answer.message
+    assert f"raftctl remove-server {gone.id}" in answer.message
+    assert "if that was done while it was away, or cannot be, repeat it with --force" in answer.message
     assert snapshot(gone.data) == before
     store = check(gone)["store_id"]
     gone.start()
@@ -263,6 +266,7 @@ def test_reset_needs_force_unless_removed(trio):
     assert reset(gone).obj == {}
     fresh = check(gone)
     assert fresh["node_id"] == gone.id and fresh["store_id"] != store
+    assert "promises  term 0, no vote in it\n" in gone.run("check", "--data-dir", gone.data, text=True).stdout
     assert fresh["term"] == 0 and fresh["last_index"] == 0 and fresh["cluster_id"] is None
     assert reset(gone).code == 0, "there is nothing to lose"
     gone.options["cluster.member"] = []

@@ -317,7 +317,7 @@ static void a_removed_members_data_are_not_added(void **state)
     rig_run(&g, 8000);
     a = add(&g, 2, 3);
     assert_code(a, -RD_ENOT_EMPTY);
-    assert_says(a, "empty its data directory, start it");
+    assert_says(a, "empty its data directory (raftctl reset), start it");
     assert_int_equal(committed(&g, 1), index);
     rig_empty(&g, 3);
     assert_code(add(&g, 2, 3), 0);

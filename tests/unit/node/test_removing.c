@@ -20,7 +20,8 @@ static void a_follower_is_removed(void **state)
     struct node_public p = rig_public(&g, 3);
     assert_int_equal(p.state, NODE_REMOVED);
     assert_non_null(strstr(p.reason, "removed from the cluster at index "));
-    assert_non_null(strstr(p.reason, "empty its data directory, start it, and add-server it"));
+    assert_non_null(
+        strstr(p.reason, "empty its data directory (raftctl reset), start it, and add-server it"));
     assert_int_equal(g.targets_count[3], 0);
     assert_code(add_learner(&g, 1, 4), 0);
     assert_code(remove_server(&g, 4, 4, false), 0); /* a learner, asked through itself */

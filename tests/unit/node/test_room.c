@@ -202,6 +202,10 @@ static void the_last_of_the_reserve_is_not_for_clients(void **state)
     rig_run(&g, 10);
     assert_code(rig_answer(&g, 2), -RD_ENO_SPACE);
     assert_says(rig_answer(&g, 2), "the rest is kept for elections");
+    write_txn(&g, 1, 3, txn_of(&put, 1, false)); /* nor does it say that deletes work */
+    rig_run(&g, 10);
+    assert_code(rig_answer(&g, 3), -RD_ENO_SPACE);
+    assert_says(rig_answer(&g, 3), "the rest is kept for elections");
     rig_done(&g);
 }
 
