@@ -190,7 +190,7 @@ void node_out_clear(struct node *n)
     out->targets_changed = false;
     out->reason[0] = 0;
     out->handover.over = false;
-    out->snapshot_refused.by = 0;
+    out->snapshot.how = 0;
 }
 
 /* ---- Stepping the core ---- */

@@ -67,6 +67,12 @@ struct node_answer { /* each request gets exactly one that is the last, unless i
     char message[NODE_MESSAGE_SIZE];  /* refusals: why, with numbers */
 };
 
+enum node_snapshot_end { /* of one that this leader sent */
+                         NODE_SNAPSHOT_INSTALLED = 1,
+                         NODE_SNAPSHOT_REFUSED, /* its receiver had all of it and could not use it */
+                         NODE_SNAPSHOT_GIVEN_UP,
+};
+
 struct node_batch { /* one group commit */
     uint64_t seq;   /* counts up from 1; node_persisted() echoes it */
     struct raft_save save;
@@ -94,9 +100,12 @@ struct node_out {
         char why[PEER_WHY_SIZE]; /* it did not */
     } handover;
     struct {
-        raft_id by; /* who had all of a snapshot and could not use it; 0: nobody */
+        enum node_snapshot_end how; /* 0: none ended. Of several in one turn the last */
+        raft_id to;
         raft_index index;
-    } snapshot_refused;
+        uint64_t bytes; /* of it that were sent, */
+        uint64_t took_ms;
+    } snapshot;
     int fatal; /* negative code: stop the process; see fatal_why */
     char fatal_why[NODE_FATAL_SIZE];
 };
@@ -154,7 +163,8 @@ uint32_t node_snapshots_read(const struct node *n);
 
 struct node *node_new(const struct node_config *config, raft_load_cb *load, void *load_arg);
 void node_set_source(struct node *n, const struct node_source *source); /* before it starts */
-void node_close_source(struct node *n); /* the source is about to go: nothing is read from it any more */
+void node_close_source(
+    struct node *n); /* the source is about to go: nothing is read from it any more */
 void node_free(struct node *n);
 
 /* What the store found: once, before node_start, in this order. All borrowed. */

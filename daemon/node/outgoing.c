@@ -48,28 +48,42 @@ static void clear(struct node *n, struct node_outgoing *o)
     o->begun = false;
 }
 
+/* It has that one; perhaps it still wants one: what comes after may be forgotten here, too. */
+static bool is_done(const struct node *n, const struct node_outgoing *o)
+{
+    struct raft_peer_view peer;
+
+    return o->begun && raft_peer_view(n->raft, o->to, &peer) && peer.match >= o->mark.at.index;
+}
+
+static void end(struct node *n, struct node_outgoing *o, enum node_snapshot_end how)
+{
+    if (o->begun) {
+        n->out.snapshot.how = how;
+        n->out.snapshot.to = o->to;
+        n->out.snapshot.index = o->mark.at.index;
+        n->out.snapshot.bytes = o->sent;
+        n->out.snapshot.took_ms = n->now - o->began;
+    }
+    clear(n, o);
+}
+
 static void outgoing_remove(struct node *n, struct node_outgoing *o)
 {
-    clear(n, o);
+    end(n, o, is_done(n, o) ? NODE_SNAPSHOT_INSTALLED : NODE_SNAPSHOT_GIVEN_UP);
     *o = n->outgoing[--n->outgoing_count];
 }
 
-static void fail(struct node *n, struct node_outgoing *o)
+static void fail(struct node *n, struct node_outgoing *o, enum node_snapshot_end how)
 {
     mono_ms wait = AGAIN_TIMEOUTS * (mono_ms)n->config.raft.election_timeout_ms;
 
-    clear(n, o);
+    end(n, o, how);
+    /* It had all of it, and cannot use it: its disk has no room, or our rows are not what they should
+     * be. Neither is better soon. */
+    o->refused += how == NODE_SNAPSHOT_REFUSED;
     o->again_at =
         n->now + (wait << (o->refused < AGAIN_DOUBLED_MAX ? o->refused : AGAIN_DOUBLED_MAX));
-}
-
-/* It had all of it, and cannot use it: its disk has no room, or our rows are not what they should be.
- * Neither is better soon. */
-static void refused(struct node *n, struct node_outgoing *o)
-{
-    n->out.snapshot_refused.by = o->to;
-    n->out.snapshot_refused.index = o->mark.at.index;
-    o->refused++;
 }
 
 /* ---- Pieces ---- */
@@ -167,7 +181,7 @@ static void fill_window(struct node *n, struct node_outgoing *o)
         if (!o->snapshot) {
             add_tail(n, o);
         } else if (!read_piece(n, o)) {
-            fail(n, o);
+            fail(n, o, NODE_SNAPSHOT_GIVEN_UP);
             return;
         }
     }
@@ -227,18 +241,10 @@ static void repeat(struct node *n, struct node_outgoing *o)
     send_again(n, o);
 }
 
-/* It has that one, and still wants one: what comes after is forgotten here, too. */
-static bool is_done(const struct node *n, const struct node_outgoing *o)
-{
-    struct raft_peer_view peer;
-
-    return o->begun && raft_peer_view(n->raft, o->to, &peer) && peer.match >= o->mark.at.index;
-}
-
 static void go_on(struct node *n, struct node_outgoing *o)
 {
     if (is_done(n, o)) {
-        clear(n, o);
+        end(n, o, NODE_SNAPSHOT_INSTALLED);
     }
     if (!o->begun) {
         begin(n, o);
@@ -247,7 +253,7 @@ static void go_on(struct node *n, struct node_outgoing *o)
         return;
     }
     if (is_overdue(n, o)) {
-        fail(n, o);
+        fail(n, o, NODE_SNAPSHOT_GIVEN_UP);
         return;
     }
     fill_window(n, o);
@@ -316,10 +322,8 @@ void outgoing_answered(struct node *n, const struct raft_msg *m)
         return;
     }
     if (m->reject) {
-        if (o->all_sent && m->offset >= o->sent) {
-            refused(n, o);
-        }
-        fail(n, o);
+        bool whole = o->all_sent && m->offset >= o->sent;
+        fail(n, o, whole ? NODE_SNAPSHOT_REFUSED : NODE_SNAPSHOT_GIVEN_UP);
         return;
     }
     /* It may have more of it than we sent, from an attempt before this one. */
@@ -347,7 +351,7 @@ void outgoing_lost(struct node *n, raft_id peer)
     struct node_outgoing *o = outgoing_find(n, peer);
 
     if (o) {
-        clear(n, o);
+        end(n, o, NODE_SNAPSHOT_GIVEN_UP);
     }
 }
 

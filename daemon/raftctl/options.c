@@ -231,6 +231,10 @@ static void take_option(struct parser *p, enum option_id id, const char *word, c
         }
         inside = p->words[p->at++];
     }
+    if (id >= OPT_GLOBALS && p->inv->set[id]) { /* which of two directories was meant? */
+        MISTAKE(p, "--%s is given twice", o->name);
+        return;
+    }
     take_value(p, id, inside);
 }
 

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/err.h"
 #include "base/log.h"
@@ -198,13 +199,43 @@ static void note_handover(const struct node_out *out)
     }
 }
 
-static void note_refused_snapshot(const struct node_out *out)
+static void note_snapshot(const struct node_out *out)
 {
-    log_warning(
-        "raftd", "a snapshot was sent whole, and its receiver cannot use it",
-        LOG_U64("to", out->snapshot_refused.by), LOG_U64("index", out->snapshot_refused.index),
-        LOG_STR("do", "see the log of that node: its disk may have no room for it; if it says "
-                      "nothing, rows of this node's state may be damaged: stop it, raftctl check"));
+    static const struct {
+        enum log_level level;
+        const char *text, *advice;
+    } ends[] = {
+        [NODE_SNAPSHOT_INSTALLED] = {LOG_NOTICE, "a snapshot is installed where it was sent",
+                                     "nothing: that node goes on with the log"},
+        [NODE_SNAPSHOT_REFUSED] =
+            {LOG_WARNING, "a snapshot was sent whole, and its receiver cannot use it",
+             "see the log of that node: its disk may have no room for it; if it says nothing, rows "
+             "of this node's state may be damaged: stop it, raftctl check"},
+        [NODE_SNAPSHOT_GIVEN_UP] =
+            {LOG_NOTICE, "a snapshot was given up before its receiver had it",
+             "nothing: another one is sent when that node answers and still needs it"},
+    };
+
+    log_write(ends[out->snapshot.how].level, "raftd", ends[out->snapshot.how].text,
+              LOG_U64("to", out->snapshot.to), LOG_U64("index", out->snapshot.index),
+              LOG_U64("bytes", out->snapshot.bytes), LOG_U64("took_ms", out->snapshot.took_ms),
+              LOG_STR("do", ends[out->snapshot.how].advice), LOG_END);
+}
+
+/* The others dial what stands in the membership, whatever the configuration says. */
+static void note_address(const struct server *s, const struct raft_membership *m)
+{
+    for (uint32_t i = 0; i < m->members_count; i++) {
+        const struct raft_member *self = &m->members[i];
+        if (self->id == s->config->node_id && s->config->advertise[0] &&
+            strcmp(self->address, s->config->advertise) != 0) {
+            log_warning("raftd", "the members dial another address than this node advertises",
+                        LOG_STR("members_dial", self->address),
+                        LOG_STR("advertise", s->config->advertise),
+                        LOG_STR("do", "correct advertise (or listen) in [node]; or remove-server "
+                                      "this node and add-server it at its new address"));
+        }
+    }
 }
 
 static void note_membership(struct server *s)
@@ -223,6 +254,7 @@ static void note_membership(struct server *s)
                LOG_STR("members", buf_str(&text)));
     buf_done(&text);
     s->seen_membership = m->index;
+    note_address(s, m);
 }
 
 static void follow_changes(struct server *s, const struct node_out *out)
@@ -232,8 +264,8 @@ static void follow_changes(struct server *s, const struct node_out *out)
     if (out->handover.over) {
         note_handover(out);
     }
-    if (out->snapshot_refused.by) {
-        note_refused_snapshot(out);
+    if (out->snapshot.how) {
+        note_snapshot(out);
     }
     if (out->hello_changed) {
         update_hello(s);

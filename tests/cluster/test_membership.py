@@ -337,3 +337,14 @@ def test_one_five_three_five_under_load(make_cluster):
         wait_until(lambda: load.count() > count + 50, 10, "writes go on")
     cluster.agree_on({n.id: "voter" for n in members}, among=members, seconds=30)
     load.check(members)
+
+
+def test_an_address_that_nobody_dials_is_told(make_cluster):
+    """The others dial what stands in the membership, whatever the configuration says now."""
+    node = make_cluster(1, founding=False).bootstrapped()
+    node.stop()
+    node.options["node.advertise"] = "raftd.invalid:7400"
+    node.start()
+    line = wait_until(lambda: next((x for x in node.log_text().splitlines() if "dial another address" in x), None),
+                      10, "it says so")
+    assert f"members_dial={node.address} " in line and "advertise=raftd.invalid:7400" in line and "do=" in line

@@ -84,6 +84,9 @@ def test_killed_while_it_receives(make_cluster):
     states = cluster.settled(seconds=30)
     assert len({s["digest"]["value"] for s in states}) == 1
     assert installed(victim) > 0
+    told = leader.log_text()
+    assert "a snapshot was given up before its receiver had it" in told
+    wait_until(lambda: "a snapshot is installed where it was sent" in leader.log_text(), 10, "how it ended is told")
     victim.stop()
     assert other.ok("check", "--data-dir", str(victim.data))["ok"]
 

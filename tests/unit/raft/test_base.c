@@ -198,7 +198,7 @@ static void a_state_has_to_fit_the_log(void **state)
         {9, 0, 0, true, -RD_ECORRUPT, 0, 0},
         {16, 0, 0, false, -RD_ECORRUPT, 0, 0}, /* ahead of the log */
         {16, 0, 0, true, 0, 16, 16},           /* as a snapshot may be (trap 42) */
-        {12, UINT64_MAX, 0, true, 0, 12, 12},         /* or instead of it */
+        {12, UINT64_MAX, 0, true, 0, 12, 12},  /* or instead of it */
         {16, 1, 0, true, -RD_ECORRUPT, 0, 0},  /* of a term that was never heard of */
     };
 

@@ -170,6 +170,8 @@ static const char *const mistakes[][2] = {
     {"del k --fence 3", "does not take"},
     {"list a b", "unexpected argument"},
     {"list --limit 0", "below the least, 1"},
+    {"list --limit 1 --limit 1", "--limit is given twice"},
+    {"reset --data-dir a --force --data-dir=b", "--data-dir is given twice"},
     {"log-level", "missing: LEVEL"},
     {"add-server", "missing: ID HOST:PORT"},
     {"add-server 4", "missing: ID HOST:PORT"},
