@@ -93,6 +93,16 @@ static raft_index limit(const struct node *n)
     return needed < n->flushed && !node_log_is_long(n) ? needed : n->flushed;
 }
 
+/* Is what stays enough without the oldest segment? On a disk that is low everything is: pages that are
+ * free again are the room there is. */
+static bool is_spare(const struct node *n, const struct node_segment *oldest)
+{
+    const struct node_trim *t = &n->trim;
+
+    return n->room.low || t->entries - oldest->entries >= n->config.log_keep_entries ||
+           t->bytes - oldest->bytes >= n->config.log_keep_bytes;
+}
+
 void trim_turn(struct node *n)
 {
     struct node_trim *t = &n->trim;
@@ -101,9 +111,7 @@ void trim_turn(struct node *n)
 
     while (t->count > 0) {
         const struct node_segment *s = segment_at(t, 0);
-        bool enough = t->entries - s->entries >= n->config.log_keep_entries ||
-                      t->bytes - s->bytes >= n->config.log_keep_bytes;
-        if (!enough || s->last > most) {
+        if (!is_spare(n, s) || s->last > most) {
             break;
         }
         to = s->last;

@@ -178,6 +178,22 @@ static void nothing_at_all_need_stay(void **state)
     rig_done(&g);
 }
 
+static void a_low_disk_keeps_nothing(void **state)
+{
+    (void)state;
+    struct rig g;
+
+    rig_keep(1000, 1 << 20, 1 << 20, 1000);
+    rig_grow(&g, 1, 1);
+    g.flushes = true;
+    write_some(&g, 100, 10);
+    assert_true(entries_left(&g, 1) > 90);
+    node_set_room(g.nodes[1], &(struct node_room){.low = true, .path = "/"});
+    rig_run(&g, 100);
+    assert_in_range(entries_left(&g, 1), 0, 40); /* of the segment that is not full yet */
+    rig_done(&g);
+}
+
 /* ---- Much to forget at once ---- */
 
 static struct {
@@ -244,6 +260,7 @@ int main(void)
         cmocka_unit_test(a_log_that_fills_its_room_waits_for_nobody),
         cmocka_unit_test(a_restart_counts_what_is_there),
         cmocka_unit_test(nothing_at_all_need_stay),
+        cmocka_unit_test(a_low_disk_keeps_nothing),
         cmocka_unit_test(an_acknowledgement_does_not_wait_for_all_that_is_forgotten),
     };
 
