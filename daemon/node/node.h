@@ -150,7 +150,8 @@ uint32_t node_snapshots_read(const struct node *n);
 
 struct node *node_new(const struct node_config *config, raft_load_cb *load, void *load_arg);
 void node_set_source(struct node *n, const struct node_source *source); /* before it starts */
-void node_close_source(struct node *n); /* the source is about to go: nothing is read from it any more */
+void node_close_source(
+    struct node *n); /* the source is about to go: nothing is read from it any more */
 void node_free(struct node *n);
 
 /* What the store found: once, before node_start, in this order. All borrowed. */

@@ -185,7 +185,8 @@ static struct {
     raft_index base;   /* and its log began there when it did; 0: it did not yet */
 } late;
 
-static bool note_acknowledgement(struct rig *g, raft_id from, raft_id to, const struct peer_msg *msg)
+static bool note_acknowledgement(struct rig *g, raft_id from, raft_id to,
+                                 const struct peer_msg *msg)
 {
     (void)to;
     bool acks = from == 2 && msg->type == PEER_RAFT && msg->raft.type == RAFT_MSG_APPEND_REPLY &&
