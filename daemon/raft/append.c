@@ -28,10 +28,17 @@ void follower_refuse_append(struct raft *r, const struct raft_msg *m)
 /* Add what is new; cut what contradicts it first. False: two logs with one history that differ. */
 static bool take_entries(struct raft *r, const struct raft_msg *m)
 {
+    const struct raft_point *base = &r->log.base;
+    uint64_t chain = m->chain;
+
     for (uint32_t i = 0; i < m->entries_count; i++) {
         const struct raft_entry *e = &m->entries[i];
-        if (e->index <= r->log.base.index) {
-            continue; /* committed, applied and forgotten */
+        if (e->index <= base->index) { /* committed, applied and forgotten, but for where it led */
+            chain = raft_chain_after(chain, e);
+            if (e->index == base->index && chain != base->chain) {
+                return false;
+            }
+            continue;
         }
         if (e->index <= r->log.last) {
             if (rlog_term(&r->log, e->index) == e->term) {

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/crc.h"
 #include "base/err.h"
 
 enum { STREAM_FORMAT = 1 };
@@ -37,8 +38,11 @@ int stream_get_origin(const void *data, size_t size, struct stream_origin *out)
     return 0;
 }
 
+/* With a sum of its own: the digest tells of the rows, and nothing else of the membership. */
 void stream_put_head(struct buf *out, const struct stream_head *head)
 {
+    size_t at = out->size;
+
     buf_put_u8(out, STREAM_FORMAT);
     buf_put_u64(out, head->index);
     buf_put_u64(out, head->term);
@@ -48,6 +52,7 @@ void stream_put_head(struct buf *out, const struct stream_head *head)
     buf_put_u64(out, head->membership_index);
     buf_put_u32(out, (uint32_t)head->membership_size);
     buf_put(out, head->membership, head->membership_size);
+    buf_put_u32(out, crc32c(0, out->data + at, out->size - at));
 }
 
 int stream_get_head(const void *data, size_t size, struct stream_head *out)
@@ -64,7 +69,9 @@ int stream_get_head(const void *data, size_t size, struct stream_head *out)
     head.membership_index = cursor_u64(&c);
     head.membership_size = cursor_u32(&c);
     head.membership = cursor_bytes(&c, head.membership_size);
-    if (c.bad || c.left > 0 || format != STREAM_FORMAT || head.index == 0 ||
+    size_t summed = size - c.left;
+    bool fits = cursor_u32(&c) == crc32c(0, data, summed);
+    if (!fits || c.bad || c.left > 0 || format != STREAM_FORMAT || head.index == 0 ||
         head.membership_index > head.index) {
         return -RD_ECORRUPT;
     }

@@ -1,5 +1,6 @@
 """Nodes that die, hang and come back: nothing acknowledged is lost, nobody claims what is not his."""
 import signal
+import subprocess
 import time
 
 import pytest
@@ -227,6 +228,22 @@ def test_paused_leader_never_claims_nor_reads_stale(trio):
         watching.until(lambda line: line["leader"] and line["leader"]["id"] == second.id, 10,
                        "the new leader")
     trio.settled()
+
+
+def test_a_pause_is_no_stall(single):
+    """The disk of who did not run for longer than stall_timeout is as good as before."""
+    node = single[1]
+    with subprocess.Popen(node.command("bench", "--clients", "16", "--size", "1000", "--duration", "60s"),
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as load:
+        time.sleep(0.5)
+        for _ in range(4):
+            node.pause()
+            time.sleep(3)
+            node.resume()
+            time.sleep(0.3)
+        load.kill()
+    assert "the log disk hangs" not in node.log_text()
+    assert node.status()["term"] == 2, "it went on leading"
 
 
 @pytest.mark.parametrize("pause_ms", [200, 450, 700, 1200])

@@ -33,7 +33,7 @@ static void a_head_comes_back(void **state)
     struct buf out = BUF_INIT;
 
     stream_put_head(&out, &head);
-    assert_int_equal(out.size, 1 + 6 * 8 + 4 + 7);
+    assert_int_equal(out.size, 1 + 6 * 8 + 4 + 7 + 4);
     assert_int_equal(out.data[0], 1); /* the format */
     assert_int_equal(out.data[1], 12);
     assert_int_equal(stream_get_head(out.data, out.size, &got), 0);
@@ -73,10 +73,18 @@ static void a_head_that_is_none_is_refused(void **state)
     buf_put_u8(&out, 0);
     assert_int_equal(get_exactly(out.data, out.size, &got), -RD_ECORRUPT);
     out.size--;
-    for (unsigned format = 0; format < 256; format++) {
-        out.data[0] = (uint8_t)format;
-        assert_int_equal(get_exactly(out.data, out.size, &got), format == 1 ? 0 : -RD_ECORRUPT);
+    for (size_t i = 0; i < out.size; i++) { /* no byte of it goes by itself */
+        for (unsigned flip = 1; flip < 256; flip++) {
+            out.data[i] ^= (uint8_t)flip;
+            assert_int_equal(get_exactly(out.data, out.size, &got), -RD_ECORRUPT);
+            out.data[i] ^= (uint8_t)flip;
+        }
     }
+    assert_int_equal(get_exactly(out.data, out.size, &got), 0);
+    out.data[0] = 2; /* another format */
+    out.size -= 4;
+    buf_put_u32(&out, crc32c(0, out.data, out.size));
+    assert_int_equal(get_exactly(out.data, out.size, &got), -RD_ECORRUPT);
     out.size = 0;
     head.index = 0;
     head.membership_index = 0;
