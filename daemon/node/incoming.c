@@ -34,12 +34,24 @@ static int take_row(void *arg, const void *key, size_t key_size, const void *val
     return code;
 }
 
+/* What is installed has to be readable: found out later it would end the node at each start. */
+static bool is_membership(const struct stream_head *head)
+{
+    struct raft_membership *m = mem_zalloc(sizeof *m);
+    int code =
+        membership_decode(head->membership, head->membership_size, head->membership_index, m);
+
+    mem_free(m);
+    return code == 0;
+}
+
 static int take_head(struct node_incoming *in, const struct raft_msg *m)
 {
     struct stream_head head;
     int code = stream_get_head(m->data->data, m->data->size, &head);
 
-    if (code || head.index != m->index || head.term != m->log_term || head.chain != m->chain) {
+    if (code || head.index != m->index || head.term != m->log_term || head.chain != m->chain ||
+        !is_membership(&head)) {
         return -RD_ECORRUPT;
     }
     in->state = state_new();

@@ -10,7 +10,8 @@ enum {
     WINDOW_BYTES = 1024 * 1024, /* not acknowledged */
     READERS_MAX = 4,            /* more members wait for their turn */
     SILENCE_MS = 10000,         /* without progress of a receiver */
-    READ_MS = 120000,           /* all of it is read by then: a reader keeps old pages in use */
+    READ_MS = 120000,           /* all of it is read by then: a reader keeps old pages in use; */
+    READ_BYTES_PER_MS = 256,    /* or by as much later as so slow a link needs */
     WRITE_MS = 120000,          /* and durable there so long after */
     PATIENCE_BEATS = 2,         /* heartbeat intervals without an answer: then a piece got lost, */
     PATIENCE_BEATS_MAX = 16,    /* unless the link is slow: so many at most */
@@ -225,7 +226,8 @@ static mono_ms repeat_at(const struct node_outgoing *o)
 static bool is_overdue(const struct node *n, const struct node_outgoing *o)
 {
     return o->all_sent ? n->now >= o->moved + WRITE_MS
-                       : n->now >= o->moved + SILENCE_MS || n->now >= o->began + READ_MS;
+                       : n->now >= o->moved + SILENCE_MS ||
+                             n->now >= o->began + READ_MS + o->acked / READ_BYTES_PER_MS;
 }
 
 /* Something may have got lost: then those after it were not taken either. Of what is whole there the

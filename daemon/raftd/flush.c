@@ -202,12 +202,13 @@ void server_flush_take(struct server *s)
 }
 
 /* While the rows are read a flush costs the disk twice: it waits, but not for ever, and not when the log
- * gets long because of it. */
+ * gets long because of it; unless there is no room on the disk for twice: then until they are read. */
 static bool waits_for_readers(const struct server *s)
 {
     uint32_t readers = node_snapshots_read(s->node) + server_backups_read(s);
+    bool soon = s->now < s->flush_at + FLUSH_READERS_MS && !node_log_is_long(s->node);
 
-    return readers > 0 && s->now < s->flush_at + FLUSH_READERS_MS && !node_log_is_long(s->node);
+    return readers > 0 && (soon || s->disk_low);
 }
 
 mono_ms server_flush_due(const struct server *s)
@@ -223,8 +224,8 @@ mono_ms server_flush_due(const struct server *s)
     if (server_backups_want_flush(s)) {
         return s->now;
     }
-    if (waits_for_readers(s)) {
-        return s->flush_at + FLUSH_READERS_MS;
+    if (waits_for_readers(s)) { /* or when they are done, which makes a turn */
+        return s->disk_low ? s->now + FLUSH_EVERY_MS : s->flush_at + FLUSH_READERS_MS;
     }
     return much ? s->now : s->flush_at;
 }
