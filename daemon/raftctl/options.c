@@ -211,12 +211,11 @@ static void unknown_option(struct parser *p, const char *word)
 /* The value stands in the word (`inside`, may be NULL) or is the next word. */
 static void take_option(struct parser *p, enum option_id id, const char *word, const char *inside)
 {
-    const struct option *o = id < OPT_COUNT ? &option_table[id] : NULL;
-
-    if (!o || !option_applies(p->inv->command, id)) {
+    if (id >= OPT_COUNT || !option_applies(p->inv->command, id)) {
         unknown_option(p, word);
         return;
     }
+    const struct option *o = &option_table[id];
     if (!o->value) {
         if (inside) {
             MISTAKE(p, "--%s takes no value", o->name);
