@@ -21,7 +21,6 @@ from harness import Cluster, wait_until
 from load import Load
 
 VALUE_BYTES = 64 * 1024
-BENCH_KEYS = 1000
 
 
 def bench(node, *options):
@@ -49,10 +48,11 @@ class FarBehind:
         self.told.append(text)
 
     def fill(self):
-        size = self.state_mib << 20
-        for _ in range(-(-size // (VALUE_BYTES * BENCH_KEYS)) if size else 0):
-            bench(self.cluster[1], "--clients", "8", "--size", str(VALUE_BYTES), "--duration", "100ms", "--keep")
-        s = self.cluster[1].status()
+        node = self.cluster[1]
+        duration = "1s" if self.state_mib > 16 else "100ms"
+        while node.status()["disk"]["state_bytes"] < self.state_mib << 20:
+            bench(node, "--clients", "8", "--size", str(VALUE_BYTES), "--duration", duration, "--keep")
+        s = node.status()
         self.say(f"state: {s['disk']['state_bytes'] >> 20} MiB on disk, index {s['commit_index']}")
 
     @staticmethod
