@@ -92,6 +92,14 @@ void rig_init(struct rig *g, uint32_t count, uint32_t founders)
     }
 }
 
+void rig_forget_answers(struct rig *g)
+{
+    for (uint32_t i = 0; i < g->answers_count; i++) {
+        mem_free(g->answers[i].change);
+    }
+    g->answers_count = 0;
+}
+
 void rig_done(struct rig *g)
 {
     for (raft_id id = 1; id <= g->count; id++) {
@@ -101,9 +109,7 @@ void rig_done(struct rig *g)
     for (uint32_t i = 0; i < g->queue_count; i++) {
         peer_msg_done(&g->queue[i].msg);
     }
-    for (uint32_t i = 0; i < g->answers_count; i++) {
-        mem_free(g->answers[i].change);
-    }
+    rig_forget_answers(g);
 }
 
 /* ---- Links ---- */

@@ -65,6 +65,7 @@ struct rig {
 /* founders: the first `founders` nodes list each other; 0: nobody lists anybody. */
 void rig_init(struct rig *g, uint32_t count, uint32_t founders);
 void rig_done(struct rig *g);
+void rig_forget_answers(struct rig *g); /* nobody looks for one of them any more */
 struct node_config rig_config(raft_id id, uint32_t founders);
 /* What rig_config() says of it from now on: little is kept, and sent in small pieces. */
 void rig_keep(uint64_t entries, uint64_t bytes, uint64_t hold_bytes, uint32_t piece_bytes);
