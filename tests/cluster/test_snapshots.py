@@ -109,7 +109,7 @@ def test_paused_while_it_receives(make_cluster):
     victim.resume()
     states = cluster.settled(seconds=30)
     assert len({s["digest"]["value"] for s in states}) == 1
-    assert installed(victim) == 1
+    assert installed(victim) in (1, 2)  # all of the first may have been under way to it when it fell asleep
 
 
 def test_stopped_while_it_sends(make_cluster):
