@@ -56,7 +56,7 @@ static int check_answers(const struct raft *r, const struct raft_change *c, stru
     const struct progress *p = leader_peer(r, c->id);
 
     if (c->kind != RAFT_CHANGE_PROMOTE || !p ||
-        (progress_answers(p) && r->now < p->contact + r->config.election_timeout_ms)) {
+        progress_heard_within(p, r->config.election_timeout_ms, r->now)) {
         return 0;
     }
     if (p->contact && !progress_answers(p)) {

@@ -112,6 +112,7 @@ void progress_init(struct progress *p, const struct raft_member *m, raft_index n
 void progress_done(struct progress *p);
 /* Answered in this term, and since the link to it last went down. */
 bool progress_answers(const struct progress *p);
+bool progress_heard_within(const struct progress *p, mono_ms ms, mono_ms now); /* and so lately */
 void progress_probe(struct progress *p); /* fall back: send again from match + 1 */
 void progress_needs_snapshot(struct progress *p);
 void progress_sent(struct progress *p, raft_index last, uint32_t bytes, uint32_t capacity,

@@ -29,6 +29,11 @@ bool progress_answers(const struct progress *p)
     return p->contact && p->ack_seq >= p->cut_seq;
 }
 
+bool progress_heard_within(const struct progress *p, mono_ms ms, mono_ms now)
+{
+    return progress_answers(p) && now < p->contact + ms;
+}
+
 static void window_clear(struct progress *p)
 {
     p->window_count = 0;

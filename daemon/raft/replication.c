@@ -112,7 +112,7 @@ uint32_t leader_live_voters(const struct raft *r, const struct raft_membership *
 
     for (uint32_t i = 0; i < m->members_count; i++) {
         const struct progress *p = leader_peer(r, m->members[i].id);
-        bool heard = p ? progress_answers(p) && now < p->contact + r->config.election_timeout_ms
+        bool heard = p ? progress_heard_within(p, r->config.election_timeout_ms, now)
                        : m->members[i].id == r->config.id;
         live += heard && m->members[i].role == RAFT_VOTER;
     }

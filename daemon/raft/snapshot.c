@@ -9,7 +9,7 @@ bool raft_snapshot_wanted(const struct raft *r, uint32_t number, raft_id *id)
 {
     for (uint32_t i = 0; i < r->peers_count; i++) {
         const struct progress *p = &r->peers[i];
-        bool answers = progress_answers(p) && r->now < p->contact + r->config.election_timeout_ms;
+        bool answers = progress_heard_within(p, r->config.election_timeout_ms, r->now);
         if (p->state == PROGRESS_SNAPSHOT && answers && number-- == 0) {
             *id = p->id;
             return true;
@@ -24,7 +24,7 @@ raft_index raft_needed(const struct raft *r)
 
     for (uint32_t i = 0; i < r->peers_count; i++) {
         const struct progress *p = &r->peers[i];
-        bool answers = progress_answers(p) && r->now < p->contact + r->config.election_timeout_ms;
+        bool answers = progress_heard_within(p, r->config.election_timeout_ms, r->now);
         raft_index needs = p->state == PROGRESS_SNAPSHOT ? p->snapshot : p->match;
         bool waits = p->state == PROGRESS_SNAPSHOT && p->snapshot == 0; /* takes what there is */
         if (answers && !waits && needs < needed) {

@@ -96,14 +96,12 @@ static int refuse_unfinished(const struct store_dir *dir)
     return -RD_ECONFIG;
 }
 
-/* A directory without a store becomes one only when nothing of somebody else is in it. */
-static int refuse_foreign(const struct store_dir *dir)
+int store_dir_each_name(const struct store_dir *dir, store_name_cb *cb)
 {
-    if (store_dir_has_env(dir, "log") || store_dir_has_env(dir, "state")) {
-        return 0;
-    }
     int fd = openat(dir->fd, ".", DIR_FLAGS);
     DIR *stream = fd < 0 ? NULL : fdopendir(fd);
+    int code = 0;
+
     if (!stream) {
         int error = errno;
         if (fd >= 0) {
@@ -111,19 +109,31 @@ static int refuse_foreign(const struct store_dir *dir)
         }
         return store_fault_report("the data directory cannot be read", dir->path, error);
     }
-    int code = 0;
     /* NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is ours alone */
-    for (struct dirent *entry = readdir(stream); entry; entry = readdir(stream)) {
-        if (!is_own_name(entry->d_name)) {
-            log_error("store", "the data directory holds other files but no raftd store",
-                      LOG_STR("path", dir->path), LOG_STR("found", entry->d_name),
-                      LOG_STR("do", "set data_dir in [node] to an empty directory"));
-            code = -RD_ECONFIG;
-            break;
-        }
+    for (struct dirent *entry = readdir(stream); entry && code == 0; entry = readdir(stream)) {
+        code = cb(dir, entry->d_name);
     }
     (void)closedir(stream);
     return code;
+}
+
+static int refuse_foreign_name(const struct store_dir *dir, const char *name)
+{
+    if (is_own_name(name)) {
+        return 0;
+    }
+    log_error("store", "the data directory holds other files but no raftd store",
+              LOG_STR("path", dir->path), LOG_STR("found", name),
+              LOG_STR("do", "set data_dir in [node] to an empty directory"));
+    return -RD_ECONFIG;
+}
+
+/* A directory without a store becomes one only when nothing of somebody else is in it. */
+static int refuse_foreign(const struct store_dir *dir)
+{
+    bool has_store = store_dir_has_env(dir, "log") || store_dir_has_env(dir, "state");
+
+    return has_store ? 0 : store_dir_each_name(dir, refuse_foreign_name);
 }
 
 /* Its size; -1: it is not there. What cannot be examined is there: opening it says why it cannot be used. */

@@ -39,4 +39,9 @@ int store_dir_sync_env(const struct store_dir *dir, const char *name);
 /* Name of the network file system with this statfs(2) magic number; NULL when it is none. */
 const char *store_dir_network_name(unsigned long magic);
 
+/* Every name in it, "." and ".." too, until cb returns a code. That; or why it cannot be read, after one
+ * log line. */
+typedef int store_name_cb(const struct store_dir *dir, const char *name);
+int store_dir_each_name(const struct store_dir *dir, store_name_cb *cb);
+
 #endif

@@ -1,5 +1,4 @@
 /* Whole data directories: made with what is in them, and made anew. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -59,36 +58,15 @@ static bool is_expected(const char *name)
            strcmp(name, STORE_LOCK_NAME) == 0 || strcmp(name, "lost+found") == 0;
 }
 
-static int refuse_not_empty(const struct store_dir *dir, const char *found)
+static int refuse_name(const struct store_dir *dir, const char *name)
 {
+    if (is_expected(name)) {
+        return 0;
+    }
     log_error("store", "the data directory is not empty", LOG_STR("path", dir->path),
-              LOG_STR("found", found),
+              LOG_STR("found", name),
               LOG_STR("do", "name a directory that does not exist yet, or is empty"));
     return -RD_ENOT_EMPTY;
-}
-
-static int check_empty(const struct store_dir *dir)
-{
-    int fd = openat(dir->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *stream = fd < 0 ? NULL : fdopendir(fd);
-    int code = 0;
-
-    if (!stream) {
-        int error = errno;
-        if (fd >= 0) {
-            (void)close(fd);
-        }
-        return store_fault_report("the data directory cannot be read", dir->path, error);
-    }
-    /* NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is ours alone */
-    for (struct dirent *entry = readdir(stream); entry; entry = readdir(stream)) {
-        if (!is_expected(entry->d_name)) {
-            code = refuse_not_empty(dir, entry->d_name);
-            break;
-        }
-    }
-    (void)closedir(stream);
-    return code;
 }
 
 static int write_rows(const struct store_files *files, const struct store_beginning *b,
@@ -183,7 +161,7 @@ int store_offline_make(const char *data_dir, const struct store_beginning *b)
         return code;
     }
     if (store_unfinished_node(&dir, RESTORE) == 0) {
-        code = check_empty(&dir);
+        code = store_dir_each_name(&dir, refuse_name);
     }
     if (code != 0) {
         store_dir_close(&dir);
