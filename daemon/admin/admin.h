@@ -39,6 +39,10 @@ struct server_ops {
     void (*members)(void *server, struct admin_call *call, uint32_t timeout_ms);
     void (*leader)(void *server, struct admin_call *call);
     void (*is_leader)(void *server, struct admin_call *call);
+    /* The same, for a client that says when nobody acts on the claim any more: by `release`, on the
+     * same connection. */
+    void (*hold)(void *server, struct admin_call *call);
+    void (*release)(void *server, struct admin_call *call);
     void (*watch)(void *server, struct admin_call *call);
     void (*bootstrap)(void *server, struct admin_call *call, uint32_t timeout_ms);
     /* A change of the membership or of the leader: incarnation, seq and term are the server's to
@@ -89,6 +93,9 @@ bool admin_answer_more(struct admin_call *call, const void *json, size_t json_si
 /* Bytes of replies that the client's connection has not taken yet: who sends much waits while these are
  * many. */
 size_t admin_call_unsent(const struct admin_call *call);
+
+/* A number of the connection that the call came on, never used for another one. */
+uint64_t admin_call_client(const struct admin_call *call);
 
 /* Where the server keeps its own number for a call (and finds it at cancel). */
 void admin_call_set(struct admin_call *call, uint64_t token);

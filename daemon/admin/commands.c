@@ -128,6 +128,19 @@ static void run_is_leader(const struct server_ops *ops, struct admin_call *call,
     ops->is_leader(ops->server, call);
 }
 
+static void run_hold(const struct server_ops *ops, struct admin_call *call, struct admin_request *r)
+{
+    (void)r;
+    ops->hold(ops->server, call);
+}
+
+static void run_release(const struct server_ops *ops, struct admin_call *call,
+                        struct admin_request *r)
+{
+    (void)r;
+    ops->release(ops->server, call);
+}
+
 static void run_watch(const struct server_ops *ops, struct admin_call *call,
                       struct admin_request *r)
 {
@@ -293,6 +306,8 @@ static const struct admin_command commands[] = {
     {"members", ADMIN_ASK, false, NULL, run_members},
     {"leader", ADMIN_ASK, false, NULL, run_leader},
     {"is-leader", ADMIN_ASK, false, NULL, run_is_leader},
+    {"hold", ADMIN_ASK, false, NULL, run_hold},
+    {"release", ADMIN_ASK, false, NULL, run_release},
     {"watch", ADMIN_ASK, true, NULL, run_watch},
     {"bootstrap", ADMIN_CHANGE, false, NULL, run_bootstrap},
     {"add-server", ADMIN_CHANGE, false, check_add, run_add},

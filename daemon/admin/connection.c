@@ -50,6 +50,11 @@ static void call_close(struct admin_call *call)
     LIST_INSERT_HEAD(&a->calls_free, call, link);
 }
 
+uint64_t admin_call_client(const struct admin_call *call)
+{
+    return call->conn->number;
+}
+
 void admin_call_set(struct admin_call *call, uint64_t token)
 {
     call->token = token;
@@ -482,6 +487,7 @@ void admin_conn_accept(struct admin *a, int fd)
     }
     struct admin_conn *c = mem_zalloc(sizeof *c);
     c->admin = a;
+    c->number = ++a->conns_ever;
     c->fd = fd;
     c->who = who;
     c->may_change = may_change;

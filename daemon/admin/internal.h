@@ -32,6 +32,7 @@ struct admin_conn {
     LIST_ENTRY(admin_conn) link;        /* admin->conns */
     TAILQ_ENTRY(admin_conn) dirty_link; /* admin->dirty, while `dirty` */
     struct admin *admin;
+    uint64_t number; /* counts up from 1 */
     int fd;
     struct event *read_event, *write_event;
     struct credentials who;
@@ -73,6 +74,7 @@ struct admin {
     LIST_HEAD(, admin_conn) conns;
     TAILQ_HEAD(, admin_conn) dirty;
     LIST_HEAD(, admin_call) calls_free;
+    uint64_t conns_ever;
     uint32_t conns_count;
     uint32_t conns_paused;
     uint32_t conns_input_ended;

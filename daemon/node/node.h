@@ -261,6 +261,10 @@ void node_set_uri(struct node *n, const char *uri);
  * lapses: a successor waits for that (raft-rules, Lease and claim). Call it whenever is_leader or
  * its lease leave the process. */
 void node_claim_told(struct node *n);
+/* The same, told to a holder: somebody who will say when nobody acts on it any more. */
+void node_claim_held(struct node *n);
+/* All holders have said so: a successor need not wait for what they were told. Within a turn. */
+void node_claims_released(struct node *n);
 
 /* The process is about to stop: a leader hands over, and nobody is stood against any more. Go on
  * with turns until node_is_retired(): leadership is somebody else's, or cannot be given away by the

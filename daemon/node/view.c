@@ -220,6 +220,16 @@ void node_claim_told(struct node *n)
     }
 }
 
+void node_claim_held(struct node *n)
+{
+    node_claim_told(n);
+}
+
+void node_claims_released(struct node *n)
+{
+    (void)n;
+}
+
 void node_stats_get(const struct node *n, struct node_stats *out)
 {
     *out = (struct node_stats){

@@ -127,6 +127,7 @@ static void answer_done(struct server *s, struct slot *slot, const struct node_a
     case SLOT_FREE:
     case SLOT_LEADER:
     case SLOT_IS_LEADER:
+    case SLOT_HOLD:
     case SLOT_WATCH:
         check_fail("the node answers only what it was asked", __FILE__, __LINE__, __func__);
     }
@@ -165,6 +166,23 @@ static void query_leader(struct server *s, struct slot *slot, const struct node_
     answer_json(s, slot);
 }
 
+static void query_hold(struct server *s, struct slot *slot, const struct node_public *p)
+{
+    struct raft_view view;
+
+    raft_view_get(node_raft(s->node), &view);
+    if (p->is_leader) {
+        mono_ms until = s->now + p->lease_remaining_ms;
+        if (holders_hold(&s->holders, admin_call_client(slot->call), s->now, until)) {
+            node_claim_held(s->node);
+        } else {
+            node_claim_told(s->node);
+        }
+    }
+    report_hold(&s->json, p, s->config->node_id, &view.cluster);
+    answer_json(s, slot);
+}
+
 /* Two snapshots are the same to a watcher when they differ only in what changes all the time. */
 static bool watch_differs(struct server *s, const struct node_public *p,
                           const struct report_leader *leader)
@@ -198,6 +216,9 @@ static void query_run(struct server *s, struct slot *slot, const struct node_pub
         node_claim_told(s->node);
         report_is_leader(&s->json, p);
         answer_json(s, slot);
+        break;
+    case SLOT_HOLD:
+        query_hold(s, slot, p);
         break;
     case SLOT_WATCH: /* its first line; the next ones come from server_watchers_run() */
         (void)watch_differs(s, p, leader);

@@ -136,6 +136,11 @@ static void inbox_give(struct server *s, struct inbox_item *item)
     case INBOX_CANCEL:
         node_cancel(n, item->token);
         break;
+    case INBOX_RELEASE:
+        if (holders_release(&s->holders, item->token, s->now)) {
+            node_claims_released(n);
+        }
+        break;
     }
 }
 
@@ -206,6 +211,17 @@ static void op_leader(void *server, struct admin_call *call)
 static void op_is_leader(void *server, struct admin_call *call)
 {
     open_query(server, SLOT_IS_LEADER, call);
+}
+
+static void op_hold(void *server, struct admin_call *call)
+{
+    open_query(server, SLOT_HOLD, call);
+}
+
+static void op_release(void *server, struct admin_call *call)
+{
+    server_inbox_push(server, INBOX_RELEASE)->token = admin_call_client(call);
+    admin_answer(call, 0, 0, NULL, "{}", 2);
 }
 
 static void op_watch(void *server, struct admin_call *call)
@@ -335,6 +351,8 @@ void server_calls_init(struct server *s)
                                  .members = op_members,
                                  .leader = op_leader,
                                  .is_leader = op_is_leader,
+                                 .hold = op_hold,
+                                 .release = op_release,
                                  .watch = op_watch,
                                  .bootstrap = op_bootstrap,
                                  .change = op_change,
@@ -369,6 +387,7 @@ void server_calls_done(struct server *s)
     mem_free(s->inbox);
     mem_free(s->slots);
     mem_free(s->queries);
+    holders_done(&s->holders);
     buf_done(&s->watch_seen);
     buf_done(&s->json);
 }

@@ -10,6 +10,7 @@
 #include "admin/admin.h"
 #include "net/net.h"
 #include "node/node.h"
+#include "raftd/holders.h"
 #include "raftd/report.h"
 #include "raftd/server.h"
 #include "store/store.h"
@@ -46,13 +47,14 @@ enum inbox_kind {
     INBOX_BOOTSTRAP,
     INBOX_CHANGE,
     INBOX_CANCEL,
+    INBOX_RELEASE,
 };
 
 struct inbox_item {
     enum inbox_kind kind;
     raft_id from;        /* MESSAGE, HELLO, LINK_DOWN, REFUSED, UNREACHABLE */
     uint32_t timeout_ms; /* WRITE, READ, PROGRESS, BOOTSTRAP, CHANGE */
-    uint64_t token;      /* WRITE .. CANCEL */
+    uint64_t token;      /* WRITE .. CANCEL; RELEASE: the client */
     union {
         struct peer_msg message;      /* owned */
         struct peer_hello *hello;     /* owned */
@@ -74,6 +76,7 @@ enum slot_kind {
     SLOT_MEMBERS,
     SLOT_LEADER,
     SLOT_IS_LEADER,
+    SLOT_HOLD,
     SLOT_WATCH,
     SLOT_BACKUP,
 };
@@ -127,6 +130,7 @@ struct server {
     uint32_t queries_count, queries_capacity;
     uint32_t watches;
     uint32_t backups;
+    struct holders holders;
 
     bool batch_in_flight;
     uint64_t batch_seq; /* last submitted */

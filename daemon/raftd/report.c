@@ -203,6 +203,22 @@ void report_is_leader(struct buf *out, const struct node_public *p)
     jw_object_end(&j);
 }
 
+void report_hold(struct buf *out, const struct node_public *p, raft_id self,
+                 const struct uuid *cluster)
+{
+    struct jw j = jw_begin(out);
+
+    jw_object(&j, NULL);
+    jw_bool(&j, "is_leader", p->is_leader);
+    jw_u64(&j, "term", p->term);
+    put_fence(&j, p);
+    jw_u64(&j, "lease_remaining_ms", p->lease_remaining_ms);
+    jw_str_or_null(&j, "reason", p->reason);
+    jw_u64(&j, "node", self);
+    put_uuid(&j, "cluster_id", cluster);
+    jw_object_end(&j);
+}
+
 void report_watch(struct buf *out, const struct node_public *p, const struct report_leader *l)
 {
     struct jw j = jw_begin(out);

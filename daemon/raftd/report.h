@@ -73,6 +73,8 @@ void report_status(struct buf *out, const struct report_status *s);
 void report_members(struct buf *out, const struct report_members *m);
 void report_leader(struct buf *out, const struct node_public *p, const struct report_leader *l);
 void report_is_leader(struct buf *out, const struct node_public *p);
+void report_hold(struct buf *out, const struct node_public *p, raft_id self,
+                 const struct uuid *cluster);
 void report_watch(struct buf *out, const struct node_public *p, const struct report_leader *l);
 
 void report_put(struct buf *out, const struct state_result *r);

@@ -64,6 +64,16 @@ static void op_is_leader(void *server, struct admin_call *call)
     finish(server, note(server, call, "is-leader"));
 }
 
+static void op_hold(void *server, struct admin_call *call)
+{
+    finish(server, note(server, call, "hold"));
+}
+
+static void op_release(void *server, struct admin_call *call)
+{
+    finish(server, note(server, call, "release"));
+}
+
 static void op_watch(void *server, struct admin_call *call)
 {
     (void)note(server, call, "watch");
@@ -170,6 +180,8 @@ int fixture_setup(void **state)
                                  .members = op_members,
                                  .leader = op_leader,
                                  .is_leader = op_is_leader,
+                                 .hold = op_hold,
+                                 .release = op_release,
                                  .watch = op_watch,
                                  .bootstrap = op_bootstrap,
                                  .change = op_change,

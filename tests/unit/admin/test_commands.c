@@ -26,7 +26,7 @@ static void test_every_row_is_complete(void **state)
         assert_ptr_equal(admin_command_find(row->name), row); /* names are unique */
         assert_true(strlen(row->name) < sizeof((struct admin_request *)0)->command);
     }
-    assert_int_equal(count, 20);
+    assert_int_equal(count, 22);
     assert_null(admin_command_find("add_server"));
     assert_null(admin_command_find(""));
 }
@@ -34,7 +34,8 @@ static void test_every_row_is_complete(void **state)
 /* The contract: who leads is for every local user; data and changes are not. */
 static void test_permissions_are_the_contracts(void **state)
 {
-    static const char *const for_all[] = {"status", "members", "leader", "is-leader", "watch"};
+    static const char *const for_all[] = {"status", "members", "leader", "is-leader",
+                                          "hold",   "release", "watch"};
     static const char *const for_trusted[] = {
         "bootstrap", "put",        "get",     "del",    "list",          "log-level",
         "reload",    "add-server", "promote", "demote", "remove-server", "replace-server",
@@ -164,8 +165,8 @@ static void test_reads_carry_their_parameters(void **state)
 
 static void test_simple_commands_reach_their_handler(void **state)
 {
-    static const char *const names[] = {"status", "members",   "leader", "is-leader",
-                                        "reload", "bootstrap", "backup"};
+    static const char *const names[] = {"status",  "members", "leader",    "is-leader", "hold",
+                                        "release", "reload",  "bootstrap", "backup"};
     struct fixture *f = *state;
     struct client c = client_open(f);
 

@@ -1,0 +1,33 @@
+/* holders.h - clients that were told "you may act as leader" and will say when they have stopped.
+ *
+ * A holder is a connection. What it was told counts until it says that nobody acts on it any more, or
+ * until it has lapsed; that the connection ended says nothing of what runs behind it.
+ *
+ * Threads: loop thread only. Ownership: plain data; holders_done() frees it. */
+#ifndef RAFTD_RAFTD_HOLDERS_H
+#define RAFTD_RAFTD_HOLDERS_H
+
+#include <stdbool.h>
+
+#include "base/mono.h"
+
+enum { HOLDERS_MAX = 1024 }; /* whose claims have not lapsed */
+
+struct holders {
+    struct holder {
+        uint64_t client;
+        mono_ms until;
+    } * rows;
+    uint32_t count;
+};
+
+/* A claim that lasts `until` was told to this client. false: there are too many holders, so nobody can
+ * take it back. */
+bool holders_hold(struct holders *h, uint64_t client, mono_ms now, mono_ms until);
+
+/* The client acts on none of its claims any more. true: and so does no other holder. */
+bool holders_release(struct holders *h, uint64_t client, mono_ms now);
+
+void holders_done(struct holders *h);
+
+#endif
