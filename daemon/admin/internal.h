@@ -7,11 +7,11 @@
 
 #include <event2/listener.h>
 #include <sys/queue.h>
-#include <sys/stat.h>
 
 #include "admin/admin.h"
 #include "admin/credentials.h"
 #include "base/mono.h"
+#include "net/local.h"
 
 enum {
     ADMIN_OPEN_MAX = 4000,           /* open calls over all connections, watches not counted */
@@ -68,9 +68,7 @@ struct admin {
     struct event *listener_retry; /* out of descriptors: listen again later */
     bool starved;                 /* said so already */
     bool draining;
-    char *path;     /* of the socket file; NULL when none was made */
-    dev_t path_dev; /* the file is removed only while it is ours */
-    ino_t path_ino;
+    struct local_file file;
     LIST_HEAD(, admin_conn) conns;
     TAILQ_HEAD(, admin_conn) dirty;
     LIST_HEAD(, admin_call) calls_free;

@@ -105,7 +105,8 @@ static int listener_socket(const struct evutil_addrinfo *ai, uint32_t user_timeo
     return fd;
 }
 
-static int listener_resolve(const struct host_port *address, struct evutil_addrinfo **out)
+static int listener_resolve(const struct host_port *address, const char *option,
+                            struct evutil_addrinfo **out)
 {
     struct evutil_addrinfo hints = {.ai_family = AF_UNSPEC,
                                     .ai_socktype = SOCK_STREAM,
@@ -116,19 +117,19 @@ static int listener_resolve(const struct host_port *address, struct evutil_addri
     (void)snprintf(port, sizeof port, "%u", address->port);
     int code = evutil_getaddrinfo(address->host, port, &hints, out);
     if (code) {
-        log_error("net", "cannot listen: the host of [node] listen cannot be resolved",
+        log_error("net", "cannot listen: the host cannot be resolved", LOG_STR("option", option),
                   LOG_STR("host", address->host), LOG_STR("error", evutil_gai_strerror(code)));
         return -RD_ECONFIG;
     }
     return 0;
 }
 
-static int listener_bind(const struct host_port *address, uint32_t user_timeout_ms)
+int listener_bind(const struct host_port *address, const char *option, uint32_t user_timeout_ms)
 {
     struct evutil_addrinfo *list = NULL;
     int fd = -EADDRNOTAVAIL;
 
-    if (listener_resolve(address, &list)) {
+    if (listener_resolve(address, option, &list)) {
         return -RD_ECONFIG;
     }
     for (struct evutil_addrinfo *ai = list; ai && fd < 0; ai = ai->ai_next) {
@@ -138,10 +139,11 @@ static int listener_bind(const struct host_port *address, uint32_t user_timeout_
     if (fd < 0) {
         log_error("net",
                   fd == -EADDRINUSE
-                      ? "cannot listen: another process has this address, stop it or change [node] "
-                        "listen"
-                      : "cannot listen: [node] listen has to be an address of this machine",
-                  LOG_STR("host", address->host), LOG_U64("port", address->port), LOG_ERR(fd));
+                      ? "cannot listen: another process has this address, stop it or change the "
+                        "option"
+                      : "cannot listen: that has to be an address of this machine",
+                  LOG_STR("option", option), LOG_STR("host", address->host),
+                  LOG_U64("port", address->port), LOG_ERR(fd));
         return -RD_ECONFIG;
     }
     return fd;
@@ -150,7 +152,7 @@ static int listener_bind(const struct host_port *address, uint32_t user_timeout_
 int listener_new(struct event_base *base, const struct host_port *address, uint32_t user_timeout_ms,
                  listener_cb *cb, void *arg, struct listener **out)
 {
-    int fd = listener_bind(address, user_timeout_ms);
+    int fd = listener_bind(address, "[node] listen", user_timeout_ms);
 
     if (fd < 0) {
         return fd;

@@ -1,4 +1,4 @@
-/* listener.h - the socket members connect to.
+/* listener.h - listening TCP sockets, and the one that members connect to.
  *
  * Threads:   loop thread only. Ownership: accepted descriptors (non-blocking, close-on-exec, tuned)
  * are the callback's. Without descriptors left in the process it rests for 250 ms and says so once,
@@ -12,6 +12,10 @@
 #include "base/units.h"
 
 struct listener;
+
+/* A listening TCP socket (non-blocking, close-on-exec, tuned), or -RD_ECONFIG after one log line, which
+ * names the option of the configuration. */
+int listener_bind(const struct host_port *address, const char *option, uint32_t user_timeout_ms);
 
 typedef void listener_cb(void *arg, int fd, const struct sockaddr *from);
 
