@@ -198,12 +198,6 @@ static void check_tls(struct load *l)
     }
 }
 
-/* Set by hand, not by the default: worth a word, for nothing listens there yet. */
-static void note_http(struct load *l)
-{
-    l->config.http_listen_given = is_given(l, "http", "listen") && l->config.http_listen_count > 0;
-}
-
 void load_check(struct load *l)
 {
     check_id(l);
@@ -212,5 +206,4 @@ void load_check(struct load *l)
     check_timing(l);
     check_members(l);
     check_tls(l);
-    note_http(l);
 }

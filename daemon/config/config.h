@@ -40,8 +40,7 @@ struct config {
     char admin_group[65];
     /* [http] */
     uint32_t http_listen_count;
-    bool http_listen_given; /* by the file or by -o */
-    char http_listen[CONFIG_HTTP_MAX][UNITS_ADDRESS_SIZE];
+    char http_listen[CONFIG_HTTP_MAX][UNITS_ADDRESS_SIZE]; /* "host:port" or "unix:/path" */
     uint64_t http_max_watchers;
     /* [tls] */
     char tls_cert[1024], tls_key[1024], tls_ca[1024];

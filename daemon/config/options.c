@@ -95,12 +95,12 @@ const struct option option_table[OPTIONS] = {
      0, 0, FIELD(admin_group), OPTION_TEXT, OPTION_EMPTY_OK},
 
     {"http", "listen", "127.0.0.1:7480",
-     "Not in this version yet: address and port of the read-only HTTP interface: discovery, "
-     "health and metrics, without authentication. Nothing listens there. One line for each address, at most 8; an empty value switches it off.",
+     "Address and port of the read-only HTTP interface: discovery, health and metrics, without "
+     "authentication; or a Unix socket, as unix:/run/raftd/http.sock. One line for each, at most "
+     "8; an empty value switches it off.",
      0, 0, FIELD(http_listen), OPTION_HTTP, OPTION_EMPTY_OK | OPTION_REPEATABLE},
     {"http", "max_watchers", "1024",
-     "Not in this version yet: clients that may wait or stream over HTTP at the same time; one "
-     "more is answered 503.",
+     "Clients that may wait or stream over HTTP at the same time; one more is answered 503.",
      0, 65536, FIELD(http_max_watchers), OPTION_COUNT, 0},
 
     {"tls", "cert", "",

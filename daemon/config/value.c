@@ -133,19 +133,47 @@ static int set_member(const char *value, struct config *c, struct buf *why)
     return 0;
 }
 
-static int set_http(const char *value, struct config *c, struct buf *why)
+/* "unix:/path" */
+static int parse_unix(const char *value, char text[UNITS_ADDRESS_SIZE], struct buf *why)
+{
+    const char *path = value + strlen("unix:");
+
+    if (*path != '/' || strlen(path) >= sizeof((struct config *)0)->admin_socket) {
+        buf_printf(why,
+                   "\"%.300s\" is no Unix socket; write unix: and an absolute path of at most 107 "
+                   "bytes, such as unix:/run/raftd/http.sock",
+                   value);
+        return -RD_EINVALID;
+    }
+    (void)snprintf(text, UNITS_ADDRESS_SIZE, "%s", value);
+    return 0;
+}
+
+static int parse_http(const char *value, char text[UNITS_ADDRESS_SIZE], struct buf *why)
 {
     struct host_port address;
+
+    if (strncmp(value, "unix:", strlen("unix:")) == 0) {
+        return parse_unix(value, text, why);
+    }
+    if (parse_address(value, &address, why)) {
+        return -RD_EINVALID;
+    }
+    address_text(&address, text);
+    return 0;
+}
+
+static int set_http(const char *value, struct config *c, struct buf *why)
+{
     char text[UNITS_ADDRESS_SIZE] = "";
 
     if (*value == 0) {
         c->http_listen_count = 0;
         return 0;
     }
-    if (parse_address(value, &address, why)) {
+    if (parse_http(value, text, why)) {
         return -RD_EINVALID;
     }
-    address_text(&address, text);
     for (uint32_t i = 0; i < c->http_listen_count; i++) {
         if (strcmp(c->http_listen[i], text) == 0) {
             buf_printf(why, "%s is listed twice; delete one", text);

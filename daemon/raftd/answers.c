@@ -14,16 +14,37 @@ static void json_reset(struct server *s)
     s->json.size = 0;
 }
 
+static void count(const struct slot *slot, uint64_t counts[METRICS_REQUESTS])
+{
+    static const enum metrics_request kinds[] = {
+        [SLOT_PUT] = METRICS_WRITE,        [SLOT_DELETE] = METRICS_WRITE,
+        [SLOT_GET] = METRICS_READ,         [SLOT_LIST] = METRICS_READ,
+        [SLOT_BOOTSTRAP] = METRICS_CHANGE, [SLOT_CHANGE] = METRICS_CHANGE,
+        [SLOT_BACKUP] = METRICS_OTHER,
+    };
+
+    if (slot->kind < sizeof kinds / sizeof kinds[0] && kinds[slot->kind] != METRICS_OTHER) {
+        counts[kinds[slot->kind]]++;
+    }
+}
+
 /* Ends the call with what is in s->json. */
 static void answer_json(struct server *s, struct slot *slot)
 {
-    admin_answer(slot->call, 0, 0, NULL, s->json.data, s->json.size);
+    count(slot, s->counts.answered);
+    if (slot->web) {
+        http_answer(slot->web, s->json.data, s->json.size);
+    } else {
+        admin_answer(slot->call, 0, 0, NULL, s->json.data, s->json.size);
+    }
     server_slot_close(s, slot);
 }
 
+/* Not for views, which the http room asks for, too: they are answered with what there is. */
 static void answer_error(struct server *s, struct slot *slot, int code, raft_id leader,
                          const char *why)
 {
+    count(slot, s->counts.failed);
     admin_answer(slot->call, code, leader, why, NULL, 0);
     server_slot_close(s, slot);
 }
@@ -297,7 +318,9 @@ void server_calls_stop(struct server *s)
         struct slot *slot = &s->slots[i];
         bool is_change = slot->kind == SLOT_PUT || slot->kind == SLOT_DELETE ||
                          slot->kind == SLOT_BOOTSTRAP || slot->kind == SLOT_CHANGE;
-        if (slot->kind != SLOT_FREE) {
+        if (slot->web) { /* its connection is about to be cut */
+            server_slot_close(s, slot);
+        } else if (slot->kind != SLOT_FREE) {
             answer_error(s, slot, is_change ? -RD_EUNKNOWN_OUTCOME : -RD_ENOT_READY, 0,
                          is_change ? "this raftd stops; the change may still happen"
                                    : "this raftd stops: ask another member");

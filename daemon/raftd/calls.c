@@ -37,7 +37,9 @@ static struct slot *slot_open(struct server *s, enum slot_kind kind, struct admi
     *slot = (struct slot){.kind = kind, .generation = generation, .call = call};
     s->watches += kind == SLOT_WATCH;
     s->backups += kind == SLOT_BACKUP;
-    admin_call_set(call, slot_token(s, slot));
+    if (call) {
+        admin_call_set(call, slot_token(s, slot));
+    }
     return slot;
 }
 
@@ -191,6 +193,24 @@ static void open_view(struct server *s, enum slot_kind kind, struct admin_call *
 {
     (void)open_request(s, slot_open(s, kind, call), INBOX_PROGRESS,
                        timeout_ms < SERVER_PROGRESS_MS ? timeout_ms : SERVER_PROGRESS_MS);
+}
+
+static void open_web_view(struct server *s, enum slot_kind kind, struct http_call *call)
+{
+    struct slot *slot = slot_open(s, kind, NULL);
+
+    slot->web = call;
+    (void)open_request(s, slot, INBOX_PROGRESS, SERVER_PROGRESS_MS);
+}
+
+void server_web_status(void *server, struct http_call *call)
+{
+    open_web_view(server, SLOT_STATUS, call);
+}
+
+void server_web_members(void *server, struct http_call *call)
+{
+    open_web_view(server, SLOT_MEMBERS, call);
 }
 
 static void op_status(void *server, struct admin_call *call, uint32_t timeout_ms)

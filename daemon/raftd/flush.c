@@ -195,6 +195,7 @@ void server_flush_take(struct server *s)
         node_flushed(s->node);
     }
     if (s->flush_snapshot && code == 0) {
+        s->counts.snapshots_received++;
         log_notice("raftd", "installed a snapshot: the log begins after it",
                    LOG_U64("index", s->flush_snapshot),
                    LOG_U64("revision", state_revision(node_state(s->node))));

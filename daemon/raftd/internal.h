@@ -8,9 +8,11 @@
 #include <event2/event.h>
 
 #include "admin/admin.h"
+#include "http/http.h"
 #include "net/net.h"
 #include "node/node.h"
 #include "raftd/holders.h"
+#include "raftd/metrics.h"
 #include "raftd/report.h"
 #include "raftd/server.h"
 #include "store/store.h"
@@ -85,9 +87,10 @@ struct slot { /* one open admin call */
     enum slot_kind kind;
     uint32_t generation; /* a token of an earlier use does not find the slot */
     uint32_t next_free;
-    bool at_node; /* the node knows the token */
-    bool started; /* WATCH: its first line is out */
-    struct admin_call *call;
+    bool at_node;               /* the node knows the token */
+    bool started;               /* WATCH: its first line is out */
+    struct admin_call *call;    /* who asked: on the admin socket, */
+    struct http_call *web;      /* or by HTTP (STATUS, MEMBERS) */
     struct blob *key;           /* GET; LIST: prefix or NULL */
     uint64_t limit;             /* LIST */
     struct report_asked change; /* CHANGE */
@@ -104,7 +107,9 @@ struct server {
     struct node *node;
     struct net *net;
     struct admin *admin;
+    struct http *http;
     struct server_ops ops;
+    struct metrics_counts counts;
     char uri[PEER_URI_SIZE]; /* in force; reloadable */
     mono_ms started;
     mono_ms now; /* of the turn */
@@ -151,7 +156,9 @@ struct server {
     bool draining; /* told to stop: no new requests, the open ones are finished */
     mono_ms drain_until;
 
-    struct node_public seen;    /* last logged */
+    struct node_public seen; /* last logged */
+    raft_id known_leader;    /* the last that was, and its term */
+    raft_term known_term;
     struct raft_view seen_view; /* for a failed check */
     raft_index seen_membership; /* the last one whose commit was logged */
     struct buf watch_seen;      /* last pushed, without what changes all the time */
@@ -190,6 +197,12 @@ const struct raft_membership *server_view_membership(const struct server *s);
 void server_view_members(const struct server *s, const struct raft_membership *m,
                          struct report_members *out);
 void server_view_status(const struct server *s, struct report_status *out);
+
+/* web.c: what is shown by HTTP. 0, -RD_ECONFIG. */
+int server_web_open(struct server *s);
+/* calls.c: a request of the http room that the leader is asked about. */
+void server_web_status(void *server, struct http_call *call);
+void server_web_members(void *server, struct http_call *call);
 
 /* reload.c: read the configuration again; apply what may change at run time, say what may not.
  * 0, or -RD_ECONFIG with one line per error in `errors`: then nothing changed. */

@@ -157,12 +157,6 @@ static int serve(const struct config *config, const struct server_source *source
 
     log_init(config->log_level, config->log_format);
     raise_descriptor_limit();
-    if (config->http_listen_given) {
-        log_warning("raftd",
-                    "[http] listen is set, but this version has no HTTP interface: nothing "
-                    "listens there",
-                    LOG_STR("listen", config->http_listen[0]));
-    }
     systemd_init(&systemd);
     int code = server_open(config, source, &systemd, &server);
     if (code == 0) {

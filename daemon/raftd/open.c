@@ -409,6 +409,9 @@ int server_open(const struct config *config, const struct server_source *source,
         code = open_admin(s);
     }
     if (code == 0) {
+        code = server_web_open(s);
+    }
+    if (code == 0) {
         open_events(s);
         code = stop_signal() ? -ECANCELED : 0; /* from here on the loop hears signals */
     }
@@ -464,6 +467,7 @@ void server_close(struct server *s)
         admin_flush(s->admin);
         admin_close(s->admin);
     }
+    http_close(s->http);
     if (s->net) {
         net_close(s->net);
     }

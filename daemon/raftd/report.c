@@ -90,6 +90,9 @@ static void put_identity(struct jw *j, const struct report_status *s)
     jw_str_or_null(j, "address", s->address);
     jw_str_or_null(j, "uri", s->uri);
     jw_array(j, "http");
+    for (size_t i = 0; i < REPORT_HTTP_MAX && s->http[i]; i++) {
+        jw_str(j, NULL, s->http[i]);
+    }
     jw_array_end(j);
     jw_object_end(j);
 }
@@ -231,6 +234,29 @@ void report_watch(struct buf *out, const struct node_public *p, const struct rep
     put_fence(&j, p);
     jw_u64(&j, "lease_remaining_ms", p->lease_remaining_ms);
     jw_str_or_null(&j, "reason", p->reason);
+    jw_object_end(&j);
+}
+
+void report_web(struct buf *out, const struct node_public *p, const struct report_web *w)
+{
+    struct jw j = jw_begin(out);
+    char etag[17];
+
+    (void)snprintf(etag, sizeof etag, "%016" PRIx64, w->etag);
+    jw_object(&j, NULL);
+    jw_str(&j, "schema", REPORT_SCHEMA);
+    put_uuid(&j, "cluster_id", &w->cluster);
+    jw_u64(&j, "node", w->self);
+    jw_str(&j, "state", node_state_text(p->state));
+    jw_bool(&j, "is_leader", p->is_leader);
+    put_leader(&j, p, &w->leader);
+    jw_u64(&j, "term", p->term);
+    put_fence(&j, p);
+    jw_u64(&j, "lease_remaining_ms", p->lease_remaining_ms);
+    put_known(&j, "leader_contact_ms", p->leader ? p->contact_ms : REPORT_UNKNOWN);
+    jw_str(&j, "etag", etag);
+    jw_str(&j, "reason", w->word);
+    jw_str_or_null(&j, "message", p->reason);
     jw_object_end(&j);
 }
 

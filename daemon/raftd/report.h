@@ -13,6 +13,7 @@
 #define REPORT_UNKNOWN UINT64_MAX /* a number this node does not know: printed as null */
 
 enum {
+    REPORT_HTTP_MAX = 8,
     REPORT_JSON_MAX = ADMIN_JSON_MAX, /* of one result; what is longer is refused */
     REPORT_TROUBLE_SIZE = 400,        /* an address, the longest refusal, and how often */
 };
@@ -46,6 +47,7 @@ struct report_status {
     const char *cluster_name;
     raft_id id;
     const char *name, *address, *uri;
+    const char *http[REPORT_HTTP_MAX]; /* where it is served; NULL after the last */
     struct uuid store;
     struct node_public public;
     struct report_leader leader;
@@ -76,6 +78,15 @@ void report_is_leader(struct buf *out, const struct node_public *p);
 void report_hold(struct buf *out, const struct node_public *p, raft_id self,
                  const struct uuid *cluster);
 void report_watch(struct buf *out, const struct node_public *p, const struct report_leader *l);
+
+struct report_web { /* what /v1/leader says beside the above */
+    struct uuid cluster;
+    raft_id self;
+    struct report_leader leader;
+    const char *word; /* why no leader is known; NULL: one is */
+    uint64_t etag;
+};
+void report_web(struct buf *out, const struct node_public *p, const struct report_web *w);
 
 void report_put(struct buf *out, const struct state_result *r);
 void report_del(struct buf *out, const struct state_result *r);

@@ -108,6 +108,7 @@ static void check_stall(struct server *s)
         return;
     }
     s->stalled = true;
+    s->counts.disk_stalls++;
     log_warning("raftd", "the log disk hangs: a commit is outstanding",
                 LOG_U64("outstanding_ms", s->now - s->batch_since),
                 LOG_U64("stall_timeout_ms", s->config->stall_timeout_ms));
@@ -192,16 +193,25 @@ static void note_changes(struct server *s, const struct node_out *out)
                    LOG_U64("commit_index", s->seen_view.commit), LOG_STR("why", out->reason),
                    LOG_STR("now", p.reason));
     }
+    s->counts.leaderships += p.state == NODE_LEADER && s->seen.state != NODE_LEADER &&
+                             s->seen.state != NODE_HANDING_OVER;
+    if (p.leader && (p.leader != s->known_leader || p.term != s->known_term)) {
+        s->counts.leader_changes++;
+        s->known_leader = p.leader;
+        s->known_term = p.term;
+    }
     s->seen = p;
     update_status(s, &p);
 }
 
-static void note_handover(const struct node_out *out)
+static void note_handover(struct server *s, const struct node_out *out)
 {
     if (out->handover.code) {
+        s->counts.handovers_failed++;
         log_warning("raft", "no hand-over", LOG_STR("why", out->handover.why),
                     LOG_ERR(out->handover.code));
     } else {
+        s->counts.handovers++;
         log_notice("raft", "handed over", LOG_U64("to", out->handover.to),
                    LOG_U64("term", out->handover.term));
     }
@@ -270,9 +280,10 @@ static void follow_changes(struct server *s, const struct node_out *out)
     remember(s);
     note_membership(s);
     if (out->handover.over) {
-        note_handover(out);
+        note_handover(s, out);
     }
     if (out->snapshot.how) {
+        s->counts.snapshots_sent += out->snapshot.how == NODE_SNAPSHOT_INSTALLED;
         note_snapshot(out);
     }
     if (out->hello_changed) {
@@ -307,6 +318,7 @@ static int take_output(struct server *s, const struct node_out *out)
     follow_changes(s, out);
     server_watchers_run(s);
     server_queries_run(s);
+    http_turn(s->http, s->now);
     return 0;
 }
 
@@ -347,7 +359,7 @@ static mono_ms claim_ends(const struct server *s)
 {
     struct node_public p;
 
-    if (s->watches == 0) {
+    if (s->watches == 0 && !http_has_watchers(s->http)) {
         return UINT64_MAX;
     }
     node_public_get(s->node, s->now, &p);
@@ -364,6 +376,8 @@ static mono_ms next_turn(struct server *s)
     other = systemd_watchdog(s->systemd, s->now);
     at = other < at ? other : at;
     other = claim_ends(s);
+    at = other < at ? other : at;
+    other = http_due(s->http);
     at = other < at ? other : at;
     other = server_flush_due(s);
     at = other < at ? other : at;

@@ -177,6 +177,9 @@ void server_view_status(const struct server *s, struct report_status *out)
                                   .rss_bytes = resident_bytes(),
                                   .fds = open_descriptors(),
                                   .uptime_ms = s->now - s->started};
+    for (uint32_t i = 0; i < s->config->http_listen_count; i++) {
+        out->http[i] = s->config->http_listen[i];
+    }
     node_public_get(s->node, s->now, &out->public);
     server_view_leader(s, &out->public, &out->leader);
     view_raft(s, out);

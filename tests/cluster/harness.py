@@ -6,6 +6,7 @@ build to test is RAFTD_BUILD (default: build/ of this repository). RAFTD_TEST_SL
 every deadline: sanitizers make the programs several times slower.
 """
 import ctypes
+import http.client
 import json
 import os
 import pathlib
@@ -119,6 +120,27 @@ def _die_with_parent():
     _libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: no raftd outlives the tests
 
 
+class UnixHTTPConnection(http.client.HTTPConnection):
+    def __init__(self, path, timeout):
+        super().__init__("localhost", timeout=timeout)
+        self.path = str(path)
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+class HTTPAnswer(NamedTuple):
+    status: int
+    headers: dict
+    text: str
+
+    @property
+    def obj(self):
+        return json.loads(self.text)
+
+
 class Exit(NamedTuple):
     status: int   # as Popen.returncode: negative is a signal
     killed: bool  # the signal was ours
@@ -127,13 +149,16 @@ class Exit(NamedTuple):
 class Node:
     """One raftd: its directory, its configuration, and its process when it runs."""
 
-    def __init__(self, cluster, node_id, port):
+    def __init__(self, cluster, node_id):
+        port, http_port = cluster.new_ports(2)
         self.cluster = cluster
         self.id = node_id
         self.dir = cluster.dir / f"n{node_id}"
         self.dir.mkdir()
         self.address = f"{cluster.address}:{port}"
         self.sock = self.dir / "raftd.sock"
+        self.http = f"{cluster.address}:{http_port}"
+        self.http_sock = self.dir / "http.sock"
         self.conf = self.dir / "raftd.conf"
         self.data = self.dir / "data"
         self.log_path = self.dir / "raftd.log"
@@ -149,13 +174,27 @@ class Node:
         if len(str(self.sock)) > SOCKET_PATH_MAX:
             raise AssertionError(f"{self.sock} is too long for a Unix socket; set TMPDIR")
 
+    # ---- HTTP ----
+
+    def get(self, path, headers=None, timeout=5, method="GET"):
+        """One request over the Unix socket: status, headers, body as text."""
+        connection = UnixHTTPConnection(self.http_sock, timeout * SLOWDOWN)
+        try:
+            connection.request(method, path, headers=headers or {})
+            response = connection.getresponse()
+            return HTTPAnswer(response.status, dict(response.getheaders()),
+                              response.read().decode())
+        finally:
+            connection.close()
+
     # ---- Configuration ----
 
     def write_conf(self):
         options = {"node.id": self.id, "node.name": f"n{self.id}", "node.data_dir": self.data,
                    "node.listen": self.address, "cluster.name": "test",
                    "cluster.member": self.cluster.member_list, "admin.socket": self.sock,
-                   "admin.group": "", "http.listen": "", "storage.map_size": "1G",
+                   "admin.group": "", "http.listen": [self.http, f"unix:{self.http_sock}"],
+                   "storage.map_size": "1G",
                    **self.cluster.options, **self.options}
         sections = {}
         for name, value in options.items():
@@ -421,10 +460,9 @@ class Cluster:
         self.options = options or {}
         self.complaints = []
         self.has_led = False  # a leader was seen: its log has to name it, too
-        ports = free_ports(self.address, count)
-        self.member_list = [f"{i}@{self.address}:{p}" for i, p in enumerate(ports, 1)] \
-            if founding else []
-        self.nodes = [Node(self, i, p) for i, p in enumerate(ports, 1)]
+        self.ports = set()
+        self.nodes = [Node(self, i) for i in range(1, count + 1)]
+        self.member_list = [f"{node.id}@{node.address}" for node in self.nodes] if founding else []
         self.keep = False
 
     def __getitem__(self, node_id):
@@ -442,11 +480,21 @@ class Cluster:
         else:
             self.shut_down()
 
+    def new_ports(self, count):
+        """Free ports that nobody else here has been given."""
+        ports = []
+        while len(ports) < count:
+            port = free_ports(self.address, 1)[0]
+            if port not in self.ports:
+                self.ports.add(port)
+                ports.append(port)
+        return ports
+
     # ---- Growing and shrinking ----
 
     def add_node(self, node_id=None, start=True):
         """One more node, with empty data and no member list, not a member yet."""
-        node = Node(self, node_id or len(self.nodes) + 1, free_ports(self.address, 1)[0])
+        node = Node(self, node_id or len(self.nodes) + 1)
         node.options["cluster.member"] = []
         self.nodes.append(node)
         return node.start() if start else node

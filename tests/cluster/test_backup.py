@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from harness import RAFTCTL, SLOWDOWN, as_nobody, free_ports, Node, wait_until
+from harness import RAFTCTL, SLOWDOWN, as_nobody, Node, wait_until
 
 REVISIONS = 1_000_000_000
 TERMS = 1_000_000
@@ -50,7 +50,7 @@ def data_of(node, *words):
 
 def restored(cluster, file, node_id=None):
     """A node that is in no cluster of the others, its data restored from the file: not started."""
-    node = Node(cluster, node_id or len(cluster.nodes) + 1, free_ports(cluster.address, 1)[0])
+    node = Node(cluster, node_id or len(cluster.nodes) + 1)
     node.options["cluster.member"] = []
     node.options["cluster.name"] = ""
     cluster.nodes.append(node)

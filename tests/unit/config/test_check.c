@@ -205,17 +205,6 @@ static void tls_is_refused(void **state)
                    "F:4: tls.cert: holds the control character 0x01; remove it\n");
 }
 
-static void http_set_by_hand_is_known(void **state)
-{
-    static const char *const off[] = {"http.listen=", NULL};
-
-    (void)state;
-    assert_false(load_good("[node]\nid=1\n", NULL).http_listen_given);
-    assert_false(load_good("[node]\nid=1\n[http]\nlisten=\n", NULL).http_listen_given);
-    assert_false(load_good("[node]\nid=1\n[http]\nlisten=h:1\n", off).http_listen_given);
-    assert_true(load_good("[node]\nid=1\n[http]\nlisten=h:1\n", NULL).http_listen_given);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,7 +218,6 @@ int main(void)
         cmocka_unit_test(overrides_are_named_as_first),
         cmocka_unit_test(members_include_this_node),
         cmocka_unit_test(tls_is_refused),
-        cmocka_unit_test(http_set_by_hand_is_known),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -46,7 +46,7 @@ static const char full[] = "[node]\nid=1\nname=n\xc3\xa9\ndata_dir=/d d\nlisten=
                            "[storage]\nmap_size=1G\nlog_keep_entries=5\nlog_keep_bytes=5000\n"
                            "stall_timeout=2500ms\nstate_max_bytes=1M\n"
                            "[admin]\nsocket=/s\nmode=600\ngroup=\n"
-                           "[http]\nlisten=127.0.0.1:1\nlisten=[::1]:2\nmax_watchers=0\n"
+                           "[http]\nlisten=127.0.0.1:1\nlisten=unix:/h\nmax_watchers=0\n"
                            "[tls]\ncert=\nkey=\nca=\n"
                            "[log]\nlevel=debug\nformat=json\n";
 
@@ -78,7 +78,7 @@ static void every_key(void **state)
     assert_string_equal(c.admin_group, "");
     assert_int_equal(c.http_listen_count, 2);
     assert_string_equal(c.http_listen[0], "127.0.0.1:1");
-    assert_string_equal(c.http_listen[1], "[::1]:2");
+    assert_string_equal(c.http_listen[1], "unix:/h");
     assert_int_equal(c.http_max_watchers, 0);
     assert_string_equal(c.tls_cert, "");
     assert_int_equal(c.log_level, LOG_DEBUG);

@@ -443,20 +443,6 @@ static void test_a_second_signal_ends_it_at_once(void **state)
 
 /* ---- What is not there yet ---- */
 
-static void test_http_set_by_hand_is_answered_with_a_warning(void **state)
-{
-    struct process *p = *state;
-
-    process_start(p);
-    assert_int_equal(process_stop(p, SIGTERM), 0);
-    assert_null(strstr(process_log(p), "HTTP"));
-    process_configure(p, "listen = 127.0.0.1:9\n"); /* still in [http] */
-    process_start(p);
-    assert_int_equal(process_stop(p, SIGTERM), 0);
-    expect_has(process_log(p), "this version has no HTTP interface: nothing listens there "
-                               "listen=127.0.0.1:9");
-}
-
 static void test_tls_is_refused(void **state)
 {
     struct process *p = *state;
@@ -516,7 +502,6 @@ int main(int argc, char **argv)
         PROCESS_TEST(test_members_without_a_leader),
         PROCESS_TEST(test_a_hanging_disk_cannot_keep_it_from_stopping),
         PROCESS_TEST(test_a_second_signal_ends_it_at_once),
-        PROCESS_TEST(test_http_set_by_hand_is_answered_with_a_warning),
         PROCESS_TEST(test_tls_is_refused),
     };
     if (argc != 2) {

@@ -1,0 +1,124 @@
+#include "base/check.h"
+#include "base/mem.h"
+#include "http/internal.h"
+
+/* All of them: what is not allowed here is refused in our words. */
+enum {
+    METHODS = EVHTTP_REQ_GET | EVHTTP_REQ_POST | EVHTTP_REQ_HEAD | EVHTTP_REQ_PUT |
+              EVHTTP_REQ_DELETE | EVHTTP_REQ_OPTIONS | EVHTTP_REQ_TRACE | EVHTTP_REQ_PATCH
+};
+
+static void open_evhttp(struct http *h)
+{
+    h->evhttp = evhttp_new(h->base);
+    rd_assert(h->evhttp);
+    evhttp_set_max_headers_size(h->evhttp, HTTP_HEADERS_MAX);
+    evhttp_set_max_body_size(h->evhttp, 0);
+    evhttp_set_allowed_methods(h->evhttp, METHODS);
+    evhttp_set_default_content_type(h->evhttp, NULL);
+    evhttp_set_timeout(h->evhttp, HTTP_IDLE_MS / 1000);
+    evhttp_set_bevcb(h->evhttp, conns_bev_cb, h);
+    evhttp_set_gencb(h->evhttp, routes_request_cb, h);
+}
+
+int http_open(struct event_base *base, const struct http_config *config, const struct http_ops *ops,
+              struct http **out)
+{
+    struct http *h = mem_zalloc(sizeof *h);
+
+    h->base = base;
+    h->ops = *ops;
+    h->config = *config;
+    h->sweep_at = h->beat_at = UINT64_MAX;
+    RB_INIT(&h->conns);
+    TAILQ_INIT(&h->fresh);
+    TAILQ_INIT(&h->asked);
+    TAILQ_INIT(&h->waiting);
+    TAILQ_INIT(&h->streams);
+    h->chunk = evbuffer_new();
+    rd_assert(h->chunk);
+    open_evhttp(h);
+    int code = listen_open(h, config);
+    if (code) {
+        http_close(h);
+        return code;
+    }
+    *out = h;
+    return 0;
+}
+
+static void free_all(struct http_calls *calls)
+{
+    struct http_call *call;
+
+    while ((call = TAILQ_FIRST(calls)) != NULL) {
+        TAILQ_REMOVE(calls, call, link);
+        call_free(call);
+    }
+}
+
+void http_close(struct http *h)
+{
+    if (!h) {
+        return;
+    }
+    watchers_free(h);
+    free_all(&h->fresh); /* their requests go with the connections */
+    free_all(&h->asked);
+    evhttp_free(h->evhttp);
+    conns_free(h);
+    for (size_t i = 0; i < HTTP_LISTEN_MAX; i++) {
+        local_remove(&h->files[i]);
+    }
+    evbuffer_free(h->chunk);
+    buf_done(&h->body);
+    mem_free(h);
+}
+
+static void answer_fresh(struct http *h)
+{
+    struct http_call *call = TAILQ_FIRST(&h->fresh);
+    struct http_state state;
+
+    if (!call) {
+        return;
+    }
+    h->ops.state(h->ops.server, &state);
+    while ((call = TAILQ_FIRST(&h->fresh)) != NULL) {
+        TAILQ_REMOVE(&h->fresh, call, link);
+        routes_run(call, &state);
+    }
+}
+
+void http_turn(struct http *h, mono_ms now)
+{
+    h->now = now;
+    answer_fresh(h);
+    watchers_turn(h);
+    if (now >= h->sweep_at || h->conns_crowded) {
+        conns_sweep(h);
+    } else if (h->conns_count && h->sweep_at == UINT64_MAX) {
+        h->sweep_at = now + HTTP_SWEEP_MS;
+    }
+}
+
+mono_ms http_due(const struct http *h)
+{
+    mono_ms due = watchers_due(h);
+
+    return h->sweep_at < due ? h->sweep_at : due;
+}
+
+bool http_has_watchers(const struct http *h)
+{
+    return h->watchers > 0;
+}
+
+void http_stats_get(const struct http *h, struct http_stats *out)
+{
+    *out = (struct http_stats){.requests = h->requests,
+                               .refused = h->refused,
+                               .cut_off = h->cut_off,
+                               .connections = h->conns_count,
+                               .watchers = h->watchers};
+}

@@ -1,0 +1,295 @@
+/* The table of paths. */
+#include "base/check.h"
+#include "base/mem.h"
+#include "base/units.h"
+#include "http/internal.h"
+
+#include <event2/keyvalq_struct.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TYPE_JSON "application/json"
+#define TYPE_TEXT "text/plain; charset=utf-8"
+#define TYPE_METRICS "text/plain; version=0.0.4; charset=utf-8"
+#define TYPE_NDJSON "application/x-ndjson"
+
+struct http_route {
+    const char *path;
+    void (*run)(struct http_call *call, const struct http_state *state);
+};
+
+/* ---- What was asked, after the '?' ---- */
+
+struct query {
+    struct evkeyvalq pairs;
+};
+
+static const char *query_text(const struct http_call *call)
+{
+    const char *text = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(call->req));
+
+    return text ? text : "";
+}
+
+static bool query_open(const struct http_call *call, struct query *q)
+{
+    TAILQ_INIT(&q->pairs);
+    return evhttp_parse_query_str(query_text(call), &q->pairs) == 0;
+}
+
+static const char *query_get(const struct query *q, const char *name)
+{
+    return evhttp_find_header(&q->pairs, name);
+}
+
+static void query_close(struct query *q)
+{
+    evhttp_clear_headers(&q->pairs);
+}
+
+/* ---- Answers ---- */
+
+static void answer_text(struct http_call *call, int code, const char *text)
+{
+    struct buf *body = &call->http->body;
+
+    body->size = 0;
+    buf_put_str(body, text);
+    reply_send(call, &(struct http_reply){.code = code, .type = TYPE_TEXT, .body = body});
+}
+
+static void run_livez(struct http_call *call, const struct http_state *state)
+{
+    (void)state;
+    answer_text(call, 200, "ok\n");
+}
+
+static void run_readyz(struct http_call *call, const struct http_state *state)
+{
+    struct http *h = call->http;
+    const char *query = query_text(call);
+    /* Without a value, which libevent's parser does not take. */
+    bool verbose = strncmp(query, "verbose", strlen("verbose")) == 0;
+
+    h->body.size = 0;
+    h->ops.put_ready(h->ops.server, verbose, &h->body);
+    reply_send(call, &(struct http_reply){
+                         .code = state->is_ready ? 200 : 503, .type = TYPE_TEXT, .body = &h->body});
+}
+
+static void answer_health(struct http_call *call, bool yes)
+{
+    struct http *h = call->http;
+
+    h->body.size = 0;
+    h->ops.put_health(h->ops.server, &h->body);
+    reply_send(call,
+               &(struct http_reply){.code = yes ? 200 : 503, .type = TYPE_TEXT, .body = &h->body});
+}
+
+static void run_health_leader(struct http_call *call, const struct http_state *state)
+{
+    if (state->is_leader) {
+        call->http->ops.claim_told(call->http->ops.server);
+    }
+    answer_health(call, state->is_leader);
+}
+
+static void run_health_follower(struct http_call *call, const struct http_state *state)
+{
+    answer_health(call, state->is_follower && state->is_ready);
+}
+
+/* "b24f...", with or without the quotes of a header. */
+static bool parse_etag(const char *text, uint64_t *out)
+{
+    char digits[17];
+    char *end;
+
+    if (sscanf(text, "\"%16[0-9a-fA-F]\"", digits) != 1 &&
+        sscanf(text, "%16[0-9a-fA-F]", digits) != 1) {
+        return false;
+    }
+    *out = strtoull(digits, &end, 16);
+    return true;
+}
+
+struct wish {      /* of a request to /v1/leader */
+    bool is_after; /* answer only what differs from `etag` */
+    uint64_t etag;
+    uint64_t wait_ms;
+};
+
+/* NULL, or what is wrong with it. An etag that nobody can have given differs from every state. */
+static const char *parse_wish(const struct http_call *call, struct wish *out)
+{
+    struct query q;
+    const char *wrong = NULL;
+
+    if (!query_open(call, &q)) {
+        return "the query cannot be read: name=value, with & between them";
+    }
+    const char *after = query_get(&q, "after");
+    const char *wait = query_get(&q, "wait");
+    out->is_after = after && parse_etag(after, &out->etag);
+    if (wait && units_parse_duration(wait, &out->wait_ms)) {
+        wrong = "wait: a time with its unit, as in wait=30s or wait=500ms";
+    } else if (out->wait_ms > HTTP_WAIT_MAX_MS) {
+        wrong = "wait: at most 10m; ask again then";
+    }
+    query_close(&q);
+    return wrong;
+}
+
+void routes_answer_leader(struct http_call *call, const struct http_state *state)
+{
+    struct http *h = call->http;
+
+    if (state->is_leader) {
+        h->ops.claim_told(h->ops.server);
+    }
+    h->body.size = 0;
+    h->ops.put_leader(h->ops.server, &h->body);
+    buf_put_u8(&h->body, '\n');
+    reply_send(call, &(struct http_reply){.code = state->is_known ? 200 : 503,
+                                          .type = TYPE_JSON,
+                                          .etag = state->etag,
+                                          .body = &h->body});
+}
+
+static void run_leader(struct http_call *call, const struct http_state *state)
+{
+    struct wish wish = {.is_after = false};
+    const char *wrong = parse_wish(call, &wish);
+
+    if (wrong) {
+        reply_error(call, 400, "invalid", wrong);
+    } else if (!wish.is_after || wish.etag != state->etag) {
+        routes_answer_leader(call, state);
+    } else if (wish.wait_ms == 0) {
+        reply_send(call, &(struct http_reply){.code = 304, .etag = state->etag});
+    } else {
+        watchers_wait(call, state->etag, wish.wait_ms);
+    }
+}
+
+static void run_watch(struct http_call *call, const struct http_state *state)
+{
+    const char *accept = evhttp_find_header(evhttp_request_get_input_headers(call->req), "Accept");
+
+    watchers_stream(call, accept && strstr(accept, TYPE_NDJSON), state);
+}
+
+static void run_status(struct http_call *call, const struct http_state *state)
+{
+    struct http *h = call->http;
+
+    (void)state;
+    TAILQ_INSERT_TAIL(&h->asked, call, link);
+    h->ops.status(h->ops.server, call);
+}
+
+static void run_members(struct http_call *call, const struct http_state *state)
+{
+    struct http *h = call->http;
+
+    (void)state;
+    TAILQ_INSERT_TAIL(&h->asked, call, link);
+    h->ops.members(h->ops.server, call);
+}
+
+void http_answer(struct http_call *call, const void *json, size_t json_size)
+{
+    struct http *h = call->http;
+
+    TAILQ_REMOVE(&h->asked, call, link);
+    h->body.size = 0;
+    buf_put(&h->body, json, json_size);
+    buf_put_u8(&h->body, '\n');
+    reply_send(call, &(struct http_reply){.code = 200, .type = TYPE_JSON, .body = &h->body});
+}
+
+static void run_metrics(struct http_call *call, const struct http_state *state)
+{
+    struct http *h = call->http;
+
+    if (state->is_leader) { /* it is one of them */
+        h->ops.claim_told(h->ops.server);
+    }
+    h->body.size = 0;
+    h->ops.put_metrics(h->ops.server, &h->body);
+    reply_send(call, &(struct http_reply){.code = 200, .type = TYPE_METRICS, .body = &h->body});
+}
+
+static const struct http_route routes[] = {
+    {"/livez", run_livez},
+    {"/readyz", run_readyz},
+    {"/health/leader", run_health_leader},
+    {"/leader", run_health_leader},
+    {"/primary", run_health_leader},
+    {"/health/follower", run_health_follower},
+    {"/replica", run_health_follower},
+    {"/v1/leader", run_leader},
+    {"/v1/watch", run_watch},
+    {"/v1/status", run_status},
+    {"/v1/members", run_members},
+    {"/metrics", run_metrics},
+};
+
+enum { ROUTES_COUNT = sizeof routes / sizeof routes[0] };
+
+/* ---- Requests ---- */
+
+static const struct http_route *find(const char *path)
+{
+    for (size_t i = 0; path && i < ROUTES_COUNT; i++) {
+        if (strcmp(routes[i].path, path) == 0) {
+            return &routes[i];
+        }
+    }
+    return NULL;
+}
+
+static void refuse_path(struct http_call *call)
+{
+    char text[512] = "there is no such path: there are";
+    size_t used = strlen(text);
+
+    for (size_t i = 0; i < ROUTES_COUNT; i++) {
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s %s", i ? "," : "",
+                                 routes[i].path);
+    }
+    reply_error(call, 404, "not_found", text);
+}
+
+void routes_request_cb(struct evhttp_request *req, void *http)
+{
+    struct http *h = http;
+    const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(req);
+    struct http_call *call = mem_zalloc(sizeof *call);
+
+    h->requests++;
+    call->http = h;
+    call->req = req;
+    call->route = find(uri ? evhttp_uri_get_path(uri) : NULL);
+    call->conn = conns_find(h, req);
+    call->conn->due = UINT64_MAX;
+    TAILQ_INSERT_TAIL(&h->fresh, call, link);
+}
+
+void routes_run(struct http_call *call, const struct http_state *state)
+{
+    enum evhttp_cmd_type method = evhttp_request_get_command(call->req);
+
+    if (!call->route) {
+        refuse_path(call);
+    } else if (method == EVHTTP_REQ_OPTIONS) {
+        reply_send(call, &(struct http_reply){.code = 204});
+    } else if (method != EVHTTP_REQ_GET && method != EVHTTP_REQ_HEAD) {
+        reply_error(call, 405, "invalid", "this is read-only: GET, HEAD, OPTIONS");
+    } else {
+        call->route->run(call, state);
+    }
+}
