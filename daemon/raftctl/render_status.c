@@ -325,6 +325,20 @@ static void put_log(const json_t *status, struct buf *out)
     buf_put_u8(out, '\n');
 }
 
+static void put_http(const json_t *status, struct buf *out)
+{
+    const json_t *http = json_object_get(json_object_get(status, "node"), "http");
+
+    for (size_t i = 0; i < json_array_size(http); i++) {
+        buf_put_str(out, i ? ", " : "http      ");
+        const char *address = json_string_value(json_array_get(http, i));
+        render_safe(out, address ? address : "?");
+    }
+    if (json_array_size(http)) {
+        buf_put_u8(out, '\n');
+    }
+}
+
 static void contact_cell(struct table *t, const json_t *member)
 {
     struct buf text = BUF_INIT;
@@ -404,6 +418,7 @@ void render_status(const struct ctl *ctl, const struct invocation *inv, const js
     put_node(answer, out);
     put_leader(answer, out);
     put_log(answer, out);
+    put_http(answer, out);
     if (json_is_true(json_object_get(json_object_get(answer, "membership"), "pending"))) {
         buf_put_str(out, "change    a membership change is not committed yet\n");
     }

@@ -50,7 +50,8 @@ static void expect_health(const char *json, const char *expected)
 
 static const char status_json[] =
     "{\"cluster\":{\"id\":\"00112233445566778899aabbccddeeff\",\"name\":\"prod\"},"
-    "\"node\":{\"id\":2,\"name\":\"n2\",\"address\":\"10.0.0.2:7400\"},\"state\":\"follower\","
+    "\"node\":{\"id\":2,\"name\":\"n2\",\"address\":\"10.0.0.2:7400\",\"http\":[\"127.0.0.1:7480\","
+    "\"unix:/run/raftd/http.sock\"]},\"state\":\"follower\","
     "\"is_leader\":false,\"role\":\"voter\",\"reason\":null,\"term\":7,\"fence\":7,"
     "\"leader\":{\"id\":10,\"address\":\"10.0.0.10:7400\",\"uri\":null},\"lease_remaining_ms\":0,"
     "\"leader_contact_ms\":41,\"commit_index\":18231,\"applied_index\":18230,\"first_index\":8231,"
@@ -78,6 +79,7 @@ static void status_is_one_screen(void **state)
            "log       committed 18231, applied 18230, holds 8231..18232, revision 9120\n"
            "disk      ok, commit p50 0.4ms, p99 1.4ms, log 512 B, state 3.0 GiB, free 5.0 GiB, "
            "reserved 1.5 MiB\n"
+           "http      127.0.0.1:7480, unix:/run/raftd/http.sock\n"
            "change    a membership change is not committed yet\n"
            "\n"
            "   ID  NAME      ROLE     ADDRESS         LAG  CONTACT  CONNECTED  VERSION\n"
@@ -145,8 +147,9 @@ static void status_while_leadership_moves(void **state)
 static void status_survives_nonsense(void **state)
 {
     struct buf out = BUF_INIT;
-    static const char *const values[] = {"{}", "[]", "{\"members\":[1,null,{}],\"leader\":{}}",
-                                         "{\"state\":3,\"node\":7,\"disk\":{},\"members\":{}}"};
+    static const char *const values[] = {
+        "{}", "[]", "{\"members\":[1,null,{}],\"leader\":{}}",
+        "{\"state\":3,\"node\":{\"http\":[1]},\"disk\":{},\"members\":{}}"};
 
     (void)state;
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
