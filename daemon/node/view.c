@@ -222,12 +222,16 @@ void node_claim_told(struct node *n)
 
 void node_claim_held(struct node *n)
 {
-    node_claim_told(n);
+    uint32_t remaining = raft_claim_remaining(n->raft, n->now);
+
+    if (remaining) {
+        raft_claim_held(n->raft, n->now + remaining);
+    }
 }
 
 void node_claims_released(struct node *n)
 {
-    (void)n;
+    node_step(n, &(struct raft_event){.type = RAFT_EV_CLAIMS_RELEASED});
 }
 
 void node_stats_get(const struct node *n, struct node_stats *out)

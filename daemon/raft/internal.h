@@ -160,6 +160,13 @@ struct transfer {
     uint64_t seq;     /* SENT: of our TimeoutNow */
 };
 
+struct claims_handed { /* with a TimeoutNow, of which there is one per leadership at most */
+    raft_id peer;      /* to whom, or by whom; 0: nothing was */
+    raft_term term;    /* the leadership that was given up */
+    uint64_t seq;
+    mono_ms until; /* then the last of these claims has lapsed */
+};
+
 struct raft {
     struct raft_config config;
     struct rlog log;
@@ -195,10 +202,14 @@ struct raft {
     uint32_t loyal_ms;      /* as raft_save's */
     mono_ms refuse_until;   /* after a restart: no votes before */
     mono_ms election_deadline;
-    mono_ms claims_after; /* no claim to lead before: those of who handed over to us may be alive */
-    mono_ms claim_told;   /* until when a claim holds that was told to somebody */
-    bool removed;         /* told so, and not called on by a leader since */
-    bool retiring;        /* about to stop */
+    mono_ms claim_told; /* until when a claim holds that was told to somebody, */
+    mono_ms claim_held; /* or to who will say when it is acted on no more; 0: they have */
+    struct claims_handed claims_given; /* by us, the last time */
+    struct claims_handed
+        claims_received;   /* the last ones: no claim of ours before they have lapsed, */
+    mono_ms claims_before; /* nor before those of earlier hand-overs have */
+    bool removed;          /* told so, and not called on by a leader since */
+    bool retiring;         /* about to stop */
 
     /* Candidates */
     struct vote_record votes[RAFT_MEMBERS_MAX];
@@ -226,6 +237,11 @@ struct raft {
     mono_ms now;
     struct raft_effects *fx;
 };
+
+static inline mono_ms left_until(const struct raft *r, mono_ms until)
+{
+    return until > r->now ? until - r->now : 0;
+}
 
 /* effects.c */
 struct raft_msg *effects_message(struct raft *r, enum raft_msg_type type, raft_id to);
@@ -283,6 +299,14 @@ void transfer_leader_stops(struct raft *r);
 void transfer_on_timeout_now(struct raft *r, const struct raft_msg *m);
 void transfer_on_reply(struct raft *r, const struct raft_msg *m);
 mono_ms transfer_deadline(const struct raft *r);
+
+/* claims.c */
+mono_ms claims_after(const struct raft *r); /* no claim before: others' may be alive; 0: none */
+/* This is the TimeoutNow about to leave: fill in how long claims may live, and remember it. */
+void claims_hand_over(struct raft *r, struct raft_msg *m);
+void claims_receive(struct raft *r, const struct raft_msg *m); /* a TimeoutNow */
+void claims_on_left(struct raft *r, const struct raft_msg *m);
+void claims_released(struct raft *r);
 
 /* base.c */
 bool base_save_wanted(const struct raft *r);

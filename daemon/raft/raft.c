@@ -208,7 +208,7 @@ typedef void message_handler(struct raft *r, const struct raft_msg *m);
 static const struct message_row {
     message_handler *handle;
     message_handler *stale; /* of an earlier term: answered, so that its sender learns ours */
-    bool probes; /* may carry a term that is not (yet) a fact: handled before terms are compared */
+    bool any_term; /* which may be no fact yet, or over: handled before terms are compared */
 } message_table[RAFT_MSG_TYPE_COUNT] = {
     [RAFT_MSG_PRE_VOTE] = {election_on_pre_vote, NULL, true},
     [RAFT_MSG_PRE_VOTE_REPLY] = {election_on_reply, NULL, true},
@@ -222,6 +222,7 @@ static const struct message_row {
     [RAFT_MSG_TIMEOUT_NOW_REPLY] = {transfer_on_reply, NULL, false},
     [RAFT_MSG_SNAPSHOT] = {snapshot_on_piece, snapshot_refuse, false},
     [RAFT_MSG_SNAPSHOT_REPLY] = {snapshot_on_reply, NULL, false},
+    [RAFT_MSG_CLAIMS_LEFT] = {claims_on_left, NULL, true},
 };
 
 /* Sent only by who leads its term. */
@@ -255,7 +256,7 @@ static void on_message(struct raft *r, const struct raft_msg *m)
         return;
     }
     const struct message_row *row = &message_table[m->type];
-    if (row->probes) {
+    if (row->any_term) {
         row->handle(r, m);
         return;
     }
@@ -441,6 +442,13 @@ static int on_removed(struct raft *r, const struct raft_event *e)
     return 0;
 }
 
+static int on_claims_released(struct raft *r, const struct raft_event *e)
+{
+    (void)e;
+    claims_released(r);
+    return 0;
+}
+
 static int on_retire(struct raft *r, const struct raft_event *e)
 {
     (void)e;
@@ -494,6 +502,7 @@ static event_handler *const event_table[RAFT_EV_COUNT] = {
     [RAFT_EV_CHANGE] = on_change,
     [RAFT_EV_TRANSFER] = on_transfer,
     [RAFT_EV_REMOVED] = on_removed,
+    [RAFT_EV_CLAIMS_RELEASED] = on_claims_released,
     [RAFT_EV_RETIRE] = on_retire,
     [RAFT_EV_SNAPSHOT_SEND] = on_snapshot_send,
     [RAFT_EV_PIECE_TAKEN] = on_piece_taken,
@@ -547,7 +556,7 @@ void raft_view_get(const struct raft *r, struct raft_view *out)
         .transfer = r->transfer.phase ? r->transfer.target : 0,
         .transfer_holds = r->transfer.phase >= TRANSFER_HOLD,
         .transfer_sent = r->transfer.phase == TRANSFER_SENT,
-        .claims_after = r->claims_after,
+        .claims_after = claims_after(r),
     };
 }
 

@@ -76,7 +76,8 @@ enum raft_event_type {
     RAFT_EV_CHANGE,   /* change the membership, if this node leads */
     RAFT_EV_TRANSFER, /* hand leadership over, if this node leads */
     RAFT_EV_REMOVED,  /* a member of our cluster proved that we were removed: keep quiet */
-    RAFT_EV_RETIRE,   /* about to stop: stand only to end a leadership that was being handed over */
+    RAFT_EV_CLAIMS_RELEASED, /* nobody acts any more on what raft_claim_held() told */
+    RAFT_EV_RETIRE, /* about to stop: stand only to end a leadership that was being handed over */
     RAFT_EV_SNAPSHOT_SEND, /* send a piece to who wants a snapshot; nothing when it does no more */
     RAFT_EV_PIECE_TAKEN,   /* a piece that came was looked at: answer it */
     RAFT_EV_INSTALLED,     /* a snapshot is the state now, durably: the log begins after it */
@@ -293,6 +294,9 @@ uint32_t raft_claim_remaining(const struct raft *r, mono_ms now);
 
 /* A claim that holds until then was told to somebody: whom we hand over to has to wait for it. */
 void raft_claim_told(struct raft *r, mono_ms until);
+/* The same, told to somebody who will say when it is acted on no more: until RAFT_EV_CLAIMS_RELEASED,
+ * before or after TimeoutNow has left. */
+void raft_claim_held(struct raft *r, mono_ms until);
 
 /* Voters heard within T, this node included when it is a voter; followers know only themselves and
  * the leader: 0. */

@@ -94,18 +94,6 @@ uint32_t raft_lease_remaining(const struct raft *r, mono_ms now)
     return end > now ? (uint32_t)(end - now) : 0;
 }
 
-uint32_t raft_claim_remaining(const struct raft *r, mono_ms now)
-{
-    bool may_claim = r->commit >= r->term_start && now >= r->claims_after;
-
-    return may_claim ? raft_lease_remaining(r, now) : 0;
-}
-
-void raft_claim_told(struct raft *r, mono_ms until)
-{
-    r->claim_told = r->claim_told > until ? r->claim_told : until;
-}
-
 uint32_t leader_live_voters(const struct raft *r, const struct raft_membership *m, mono_ms now)
 {
     uint32_t live = 0;

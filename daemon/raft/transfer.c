@@ -155,22 +155,6 @@ bool transfer_from_stalled_disk(struct raft *r)
 
 /* ---- Going on ---- */
 
-static mono_ms left_until(const struct raft *r, mono_ms until)
-{
-    return until > r->now ? until - r->now : 0;
-}
-
-/* How long claims may still live that we told, or who handed over to us, on another node's clock. That
- * may run faster than ours by what leases allow for. What was handed to us has that allowance already:
- * whichever clocks count it down, in turn, none is faster than that. */
-static uint32_t claims_left(const struct raft *r)
-{
-    mono_ms told = left_until(r, r->claim_told) * 10 / 8 + (r->claim_told > r->now);
-    mono_ms handed = left_until(r, r->claims_after);
-
-    return (uint32_t)(told > handed ? told : handed);
-}
-
 static void send_timeout_now(struct raft *r)
 {
     const struct progress *p = leader_peer(r, r->transfer.target);
@@ -183,7 +167,7 @@ static void send_timeout_now(struct raft *r)
     m->session = p->session;
     m->index = r->log.last;
     m->log_term = rlog_last_term(&r->log);
-    m->hold_ms = claims_left(r);
+    claims_hand_over(r, m);
     effects_send(r, false);
 }
 
@@ -316,8 +300,7 @@ void transfer_on_timeout_now(struct raft *r, const struct raft_msg *m)
     if (r->state == RAFT_LEADER || (r->leader != 0 && r->leader != m->from)) {
         return; /* not from the leader of this term */
     }
-    mono_ms claims_after = r->now + m->hold_ms;
-    r->claims_after = r->claims_after > claims_after ? r->claims_after : claims_after;
+    claims_receive(r, m); /* whether we stand or not */
     enum raft_decline decline = declines(r, m);
     struct raft_msg *reply = effects_message(r, RAFT_MSG_TIMEOUT_NOW_REPLY, m->from);
     reply->seq = m->seq;

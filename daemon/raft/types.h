@@ -138,6 +138,7 @@ enum raft_msg_type {
     RAFT_MSG_TIMEOUT_NOW_REPLY = 10,
     RAFT_MSG_SNAPSHOT = 11, /* a piece of a snapshot (thesis 5.3, InstallSnapshot) */
     RAFT_MSG_SNAPSHOT_REPLY = 12,
+    RAFT_MSG_CLAIMS_LEFT = 13, /* after TimeoutNow: some of the claims it told of are gone */
     RAFT_MSG_TYPE_COUNT,
 };
 
@@ -165,6 +166,7 @@ enum raft_decline {
  *   ..._REPLY   leader's      the read index                reject: not the leader, ask again
  *   TIMEOUT_NOW leader's      last log index last log term  hold_ms
  *   ..._REPLY   target's      its last index its last term  reject, hint (enum raft_decline)
+ *   CLAIMS_LEFT of the leadership that was given up         seq of its TIMEOUT_NOW, hold_ms
  *   SNAPSHOT    leader's      of the snapshot, its term     offset, data, done: the last piece
  *   ..._REPLY   receiver's    of the snapshot               offset: bytes it has. done: it is
  *                                                           durable. reject: begin again

@@ -7,7 +7,7 @@ static void forget_lapsed(struct holders *h, mono_ms now)
     uint32_t kept = 0;
 
     for (uint32_t i = 0; i < h->count; i++) {
-        if (h->rows[i].until > now) {
+        if (h->rows[i].until >= now) { /* its own clock may count finer than in ms */
             h->rows[kept++] = h->rows[i];
         }
     }

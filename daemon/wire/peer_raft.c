@@ -27,6 +27,7 @@ SAME(RAFT_MSG_TIMEOUT_NOW, RAFTD__PEER__RAFT_TYPE__TIMEOUT_NOW);
 SAME(RAFT_MSG_TIMEOUT_NOW_REPLY, RAFTD__PEER__RAFT_TYPE__TIMEOUT_NOW_REPLY);
 SAME(RAFT_MSG_SNAPSHOT, RAFTD__PEER__RAFT_TYPE__SNAPSHOT);
 SAME(RAFT_MSG_SNAPSHOT_REPLY, RAFTD__PEER__RAFT_TYPE__SNAPSHOT_REPLY);
+SAME(RAFT_MSG_CLAIMS_LEFT, RAFTD__PEER__RAFT_TYPE__CLAIMS_LEFT);
 SAME(RAFT_ENTRY_NOOP, RAFTD__PEER__ENTRY_TYPE__NOOP);
 SAME(RAFT_ENTRY_MEMBERSHIP, RAFTD__PEER__ENTRY_TYPE__MEMBERSHIP);
 SAME(RAFT_ENTRY_COMMAND, RAFTD__PEER__ENTRY_TYPE__COMMAND);
@@ -35,12 +36,13 @@ SAME(RAFT_ENTRY_COMMAND, RAFTD__PEER__ENTRY_TYPE__COMMAND);
 static bool head_is_valid(const Raftd__Peer__Raft *m)
 {
     int type = (int)m->type; /* any value may come in: compare as a number */
+    bool may_hold = type == RAFT_MSG_TIMEOUT_NOW || type == RAFT_MSG_CLAIMS_LEFT;
 
     return type >= RAFT_MSG_PRE_VOTE && type < RAFT_MSG_TYPE_COUNT && m->from != 0 && m->to != 0 &&
            field_is_uuid(&m->cluster) && field_is_number(m->term) && field_is_number(m->seq) &&
            field_is_number(m->stamp) && field_is_number(m->session) && field_is_number(m->index) &&
            field_is_number(m->log_term) && field_is_number(m->commit) && field_is_number(m->hint) &&
-           m->hold_ms <= (type == RAFT_MSG_TIMEOUT_NOW ? PEER_HOLD_MS_MAX : 0);
+           m->hold_ms <= (may_hold ? PEER_HOLD_MS_MAX : 0);
 }
 
 /* Only a snapshot comes in pieces, and none of them is empty. */

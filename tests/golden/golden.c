@@ -459,6 +459,11 @@ static void queue_remove(struct golden *g, uint32_t at)
     memmove(&g->queue[at], &g->queue[at + 1], (g->queue_count - at) * sizeof *g->queue);
 }
 
+static void note_timeout_now(struct golden_core *c, const struct raft_msg *m)
+{
+    c->told = m->type == RAFT_MSG_TIMEOUT_NOW ? m->seq : c->told;
+}
+
 uint32_t golden_deliver(struct golden *g, const struct golden_filter *f, uint32_t count_max,
                         bool keep)
 {
@@ -484,6 +489,7 @@ uint32_t golden_deliver(struct golden *g, const struct golden_filter *f, uint32_
                 m.entries[i].chain = 0; /* chains do not travel */
             }
             say_message(g, "gets ", &m, "");
+            note_timeout_now(&g->cores[m.to], &m);
             golden_step(g, m.to, &(struct raft_event){.type = RAFT_EV_MESSAGE, .message = &m});
         }
         raft_msg_done(&m);

@@ -36,6 +36,7 @@ struct golden_core {
     uint64_t lives;
     uint8_t disks; /* how many it has had before: part of its store id */
     uint64_t seq;  /* of its newest message: what an injected reply echoes */
+    uint64_t told; /* seq of the TimeoutNow it got last: what injected claims-left is about */
 };
 
 struct golden {

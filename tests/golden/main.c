@@ -23,7 +23,9 @@
  *   tick ID     paused ID     disk ID stall|ok     linkdown ID PEER
  *   propose ID TEXT             read ID TOKEN
  *   change ID add|promote|demote|remove ID [auto] [force]     transfer ID TARGET|best
- *   removed ID     retire ID    claimed ID MS (a claim was told that holds so long)
+ *   removed ID     retire ID
+ *   claimed ID MS               a claim was told that holds so long
+ *   held ID MS     released ID  the same, to a holder; all holders have stopped
  *   deliver FROM->TO [TYPE] [COUNT]   what is under way now; * for anybody; deliver all
  *   duplicate FROM->TO [TYPE]   the same, and it stays under way
  *   drop FROM->TO [TYPE]        drop all
@@ -418,6 +420,17 @@ static void run_claimed(struct golden *g, const struct words *w)
     raft_claim_told(running(g, w->word[1])->raft, g->now + number(w->word[2]));
 }
 
+static void run_held(struct golden *g, const struct words *w)
+{
+    raft_claim_held(running(g, w->word[1])->raft, g->now + number(w->word[2]));
+}
+
+static void run_released(struct golden *g, const struct words *w)
+{
+    golden_step(g, running(g, w->word[1])->id,
+                &(struct raft_event){.type = RAFT_EV_CLAIMS_RELEASED});
+}
+
 static void run_flush(struct golden *g, const struct words *w)
 {
     golden_flush(g, running(g, w->word[1])->id, number(w->word[2]));
@@ -500,11 +513,13 @@ static void run_settle(struct golden *g, const struct words *w)
     golden_settle(g);
 }
 
-/* They count only as answers to the newest question. */
-static bool answers_the_newest(enum raft_msg_type type)
+/* Some count only as answers to the newest question, or about the last TimeoutNow. */
+static uint64_t seq_that_counts(const struct golden_core *to, enum raft_msg_type type)
 {
-    return type == RAFT_MSG_PRE_VOTE_REPLY || type == RAFT_MSG_VOTE_REPLY ||
-           type == RAFT_MSG_TIMEOUT_NOW_REPLY;
+    bool answers_the_newest = type == RAFT_MSG_PRE_VOTE_REPLY || type == RAFT_MSG_VOTE_REPLY ||
+                              type == RAFT_MSG_TIMEOUT_NOW_REPLY;
+
+    return answers_the_newest ? to->seq : type == RAFT_MSG_CLAIMS_LEFT ? to->told : 0;
 }
 
 /* As the receiver has it on its disk; of what that does not hold, as the sender does. */
@@ -536,7 +551,7 @@ static void run_inject(struct golden *g, const struct words *w)
         .from = f.from,
         .to = f.to,
         .term = number_of(w, "term", 0),
-        .seq = number_of(w, "seq", answers_the_newest(f.type) ? g->cores[f.to].seq : 0),
+        .seq = number_of(w, "seq", seq_that_counts(&g->cores[f.to], f.type)),
         .stamp = number_of(w, "stamp", 0),
         .session = number_of(w, "session", 1),
         .index = number_of(w, "index", 0),
@@ -621,7 +636,7 @@ static const struct command commands[] = {
     {"removed", 2, run_removed},   {"retire", 2, run_retire},     {"claimed", 3, run_claimed},
     {"members", 2, run_members},   {"flush", 3, run_flush},       {"trim", 3, run_trim},
     {"piece", 4, run_piece},       {"taken", 3, run_taken},       {"install", 2, run_install},
-    {"needs", 2, run_needs},
+    {"needs", 2, run_needs},       {"held", 3, run_held},         {"released", 2, run_released},
 };
 
 static void split(char *line, struct words *w)

@@ -16,6 +16,7 @@ static const char *const type_names[RAFT_MSG_TYPE_COUNT] = {
     [RAFT_MSG_TIMEOUT_NOW_REPLY] = "timeout-now-reply",
     [RAFT_MSG_SNAPSHOT] = "snapshot",
     [RAFT_MSG_SNAPSHOT_REPLY] = "snapshot-reply",
+    [RAFT_MSG_CLAIMS_LEFT] = "claims-left",
 };
 
 const char *msgs_type_name(enum raft_msg_type type)
@@ -133,6 +134,9 @@ void msgs_text(const struct raft_msg *m, struct buf *out)
                    m->reject ? " rejected"
                    : m->done ? " installed"
                              : "");
+        break;
+    case RAFT_MSG_CLAIMS_LEFT:
+        buf_printf(out, " hold=%" PRIu32, m->hold_ms);
         break;
     case RAFT_MSG_TYPE_COUNT:
     default:

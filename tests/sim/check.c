@@ -371,6 +371,9 @@ void check_send(struct sim *s, struct sim_host *h, const struct node_send *send)
                           (ull)m->index, (ull)host_durable(h));
         }
         break;
+    case RAFT_MSG_CLAIMS_LEFT:
+        claims_left_sent(s, h, m);
+        break;
     case RAFT_MSG_SNAPSHOT:
     case RAFT_MSG_PRE_VOTE:
     case RAFT_MSG_PRE_VOTE_REPLY:

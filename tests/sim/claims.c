@@ -23,26 +23,51 @@ static void check_leases(struct sim *s, struct sim_host *h, const struct raft_vi
     }
 }
 
-static void tell(struct sim *s, struct sim_host *h, raft_term fence, uint32_t remaining)
+/* Until when somebody may act on what this host told: a holder until it has stopped. */
+static sim_us alive_until(const struct sim_host *h)
+{
+    sim_us until = h->claim_until;
+
+    for (uint32_t i = 0; i < SIM_EXECS; i++) {
+        until = h->execs[i].until > until ? h->execs[i].until : until;
+    }
+    return until;
+}
+
+static void check_claim(struct sim *s, struct sim_host *h, raft_term fence)
 {
     for (uint32_t i = 0; i < s->knobs.hosts; i++) {
         const struct sim_host *other = &s->hosts[i];
 
-        if (other != h && other->claim_until > s->now) {
+        if (other != h && alive_until(other) > s->now) {
             sim_violation(s, h,
                           "invariant 15: claims to lead term %llu while a claim of node %u lives "
                           "for another %llu us",
-                          (ull)fence, other->id, (ull)(other->claim_until - s->now));
+                          (ull)fence, other->id, (ull)(alive_until(other) - s->now));
         }
     }
     if (fence < s->fence_told) {
         sim_violation(s, h, "invariant 15: a claim with fence %llu after one with %llu", (ull)fence,
                       (ull)s->fence_told);
     }
-    sim_us until = s->now + (sim_us)((double)remaining * 1000.0 / h->rate);
+}
+
+sim_us claims_tell(struct sim *s, struct sim_host *h, const struct node_public *p)
+{
+    if (s->knobs.bounded_clocks) {
+        check_claim(s, h, p->fence);
+        s->fence_told = p->fence;
+        s->stats.claims++;
+    }
+    return s->now + (sim_us)((double)p->lease_remaining_ms * 1000.0 / h->rate);
+}
+
+static void tell(struct sim *s, struct sim_host *h, const struct node_public *p)
+{
+    sim_us until = claims_tell(s, h, p);
+
+    node_claim_told(h->node);
     h->claim_until = until > h->claim_until ? until : h->claim_until;
-    s->fence_told = fence;
-    s->stats.claims++;
 }
 
 /* A sidecar, or haproxy, asks. */
@@ -53,12 +78,9 @@ void claims_ask(struct sim *s, struct sim_host *h)
     host_begin(s, h);
     node_public_get(h->node, host_clock(s, h), &p);
     if (p.is_leader) {
-        node_claim_told(h->node);
         sim_trace(s, h, "tells that it leads, fence %llu, for %u ms", (ull)p.fence,
                   p.lease_remaining_ms);
-        if (s->knobs.bounded_clocks) {
-            tell(s, h, p.fence, p.lease_remaining_ms);
-        }
+        tell(s, h, &p);
     }
     host_end(s, h);
 }
@@ -105,8 +127,8 @@ void claims_check(struct sim *s, struct sim_host *h, const struct raft_view *v)
     }
     /* Where only disks that hang make leaders hand over, all that could be told is told. */
     if (claim > 0 && s->knobs.bounded_clocks && !s->knobs.churn) {
-        node_claim_told(h->node);
-        tell(s, h, v->term, claim);
+        const struct node_public p = {.fence = v->term, .lease_remaining_ms = claim};
+        tell(s, h, &p);
     }
 }
 
@@ -115,4 +137,26 @@ void claims_sent(struct sim *s, struct sim_host *h, const struct raft_msg *m)
     sim_trace(s, h, "tells node %u to stand", m->to);
     s->handed_over[m->term] = true;
     s->stats.handovers++;
+}
+
+void claims_left_sent(struct sim *s, struct sim_host *h, const struct raft_msg *m)
+{
+    if (s->leader_of[m->term] != h->id || !s->handed_over[m->term]) {
+        sim_violation(s, h,
+                      "trap 51: tells node %u of claims in term %llu, which it did not give up",
+                      m->to, (ull)m->term);
+    }
+}
+
+void claims_left_heard(struct sim *s, struct sim_host *h, const struct raft_view *before)
+{
+    struct raft_view v;
+
+    raft_view_get(node_raft(h->node), &v);
+    if (v.claims_after > before->claims_after || v.term != before->term ||
+        v.state != before->state) {
+        sim_violation(s, h, "trap 51: hears that claims are gone, and does more than wait less");
+    }
+    bool waits = before->claims_after > host_clock(s, h);
+    s->stats.shortened += waits && v.claims_after < before->claims_after;
 }

@@ -172,6 +172,7 @@ void host_crash(struct sim *s, struct sim_host *h, const char *why)
     states_crash(s, h);
     node_free(h->node);
     h->node = NULL;
+    execs_host_down(h);
     h->crash = SIM_CRASH_NONE;
     network_host_down(s, h);
     client_host_down(s, h);
@@ -354,6 +355,18 @@ void host_end(struct sim *s, struct sim_host *h)
     end_turn(s, h, false);
 }
 
+static void give(struct sim *s, struct sim_host *h, const struct sim_event *e)
+{
+    bool is_of_claims = e->msg->type == PEER_RAFT && e->msg->raft.type == RAFT_MSG_CLAIMS_LEFT;
+    struct raft_view before;
+
+    raft_view_get(node_raft(h->node), &before);
+    node_message(h->node, (raft_id)e->peer + 1, e->msg);
+    if (is_of_claims) {
+        claims_left_heard(s, h, &before);
+    }
+}
+
 static void take_message(struct sim *s, struct sim_host *h, struct sim_event *e)
 {
     if (s->verbose && e->msg->type == PEER_RAFT) {
@@ -375,7 +388,7 @@ static void take_message(struct sim *s, struct sim_host *h, struct sim_event *e)
     if (e->msg->type == PEER_RAFT && e->msg->raft.type == RAFT_MSG_TIMEOUT_NOW) {
         nemesis_told_to_stand(s, h);
     }
-    node_message(h->node, (raft_id)e->peer + 1, e->msg);
+    give(s, h, e);
     mem_free(e->msg);
     e->msg = NULL;
 }
@@ -423,6 +436,7 @@ static bool feed(struct sim *s, struct sim_host *h, struct sim_event *e)
     case SIM_EV_CALM:
     case SIM_EV_OPERATOR:
     case SIM_EV_SIDECAR:
+    case SIM_EV_EXEC:
     case SIM_EV_AIM:
     default:
         return false;

@@ -138,15 +138,15 @@ static void report(const struct shared *sh, const struct options *o, time_t star
             to[k] += from[k];
         }
     }
-    (void)printf("%s%" PRIu64 " of %" PRIu64 " seeds, %lld s: %" PRIu64 " turns, %" PRIu64
-                 " messages, %" PRIu64 " crashes, %" PRIu64 " elections, %" PRIu64
-                 " entries, %" PRIu64 " writes, %" PRIu64 " reads, %" PRIu64
-                 " changes asked, %" PRIu64 " hand-overs, %" PRIu64 " claims, %" PRIu64
-                 " wipes, %" PRIu64 " trims, %" PRIu64 " snapshots, %" PRIu64 " older copies\n",
-                 last ? "done: " : "", sh->done, o->to - o->from + 1,
-                 (long long)(time(NULL) - started), t.turns, t.messages, t.crashes, t.elections,
-                 t.entries, t.ops_done, t.reads_done, t.changes, t.handovers, t.claims, t.wipes,
-                 t.trims, t.snapshots, t.restored);
+    (void)printf(
+        "%s%" PRIu64 " of %" PRIu64 " seeds, %lld s: %" PRIu64 " turns, %" PRIu64
+        " messages, %" PRIu64 " crashes, %" PRIu64 " elections, %" PRIu64 " entries, %" PRIu64
+        " writes, %" PRIu64 " reads, %" PRIu64 " changes asked, %" PRIu64 " hand-overs, %" PRIu64
+        " claims, %" PRIu64 " released, %" PRIu64 " hand-overs shortened, %" PRIu64
+        " wipes, %" PRIu64 " trims, %" PRIu64 " snapshots, %" PRIu64 " older copies\n",
+        last ? "done: " : "", sh->done, o->to - o->from + 1, (long long)(time(NULL) - started),
+        t.turns, t.messages, t.crashes, t.elections, t.entries, t.ops_done, t.reads_done, t.changes,
+        t.handovers, t.claims, t.releases, t.shortened, t.wipes, t.trims, t.snapshots, t.restored);
     (void)fflush(stdout);
 }
 

@@ -226,6 +226,7 @@ static void setup(struct sim *s)
     if (s->knobs.churn) {
         sim_push(s, SIM_EV_OPERATOR, sim_timeouts(s, 3), 0);
         sim_push(s, SIM_EV_SIDECAR, sim_timeouts(s, 2), 0);
+        execs_setup(s);
     }
     sim_push(s, SIM_EV_NEMESIS, s->knobs.faults_early ? 1000 : sim_timeouts(s, 4), 0);
     sim_trace(s, NULL,
@@ -290,7 +291,7 @@ static void sidecar(struct sim *s)
 {
     struct sim_host *h = &s->hosts[sim_range(s, 0, s->knobs.hosts)];
 
-    if (host_is_up(h) && h->paused_until <= s->now) {
+    if (host_is_up(h) && h->paused_until <= s->now && sim_chance(s, s->knobs.sidecars)) {
         claims_ask(s, h);
     }
     sim_push(s, SIM_EV_SIDECAR, s->now + sim_range(s, 100, s->knobs.sidecar_every * 2), 0);
@@ -300,6 +301,8 @@ static void dispatch_churn(struct sim *s, struct sim_event *e)
 {
     if (e->type == SIM_EV_SIDECAR) {
         sidecar(s);
+    } else if (e->type == SIM_EV_EXEC) {
+        exec_act(s, &s->hosts[e->host], e->number);
     } else if (s->recovering) {
         return;
     } else if (e->type == SIM_EV_AIM) {
@@ -352,6 +355,7 @@ static void dispatch(struct sim *s, struct sim_event *e)
         return;
     case SIM_EV_OPERATOR:
     case SIM_EV_SIDECAR:
+    case SIM_EV_EXEC:
     case SIM_EV_AIM:
         dispatch_churn(s, e);
         return;
@@ -405,6 +409,7 @@ static void finish(struct sim *s)
             node_free(s->hosts[i].node);
         }
         disks_done(&s->hosts[i]);
+        execs_host_down(&s->hosts[i]);
     }
     while (heap_pop(&s->heap, &e)) {
         sim_event_done(&e);
@@ -431,6 +436,8 @@ static void add_stats(struct sim_stats *to, const struct sim_stats *from)
     to->changes += from->changes;
     to->handovers += from->handovers;
     to->claims += from->claims;
+    to->releases += from->releases;
+    to->shortened += from->shortened;
     to->wipes += from->wipes;
     to->restored += from->restored;
     to->trims += from->trims;

@@ -13,6 +13,7 @@
 #include "base/prng.h"
 #include "msgs.h"
 #include "node/node.h"
+#include "raftd/holders.h"
 #include "vdisk.h"
 
 enum {
@@ -23,6 +24,7 @@ enum {
     SIM_RESTLESS_MAX = 3000, /* turns at once: more than there are entries to apply */
     SIM_TERMS_MAX = 4096,    /* a run that gets this far campaigns without bounds */
     SIM_STORES_MAX = 6,      /* data directories one host has had */
+    SIM_EXECS = 2,           /* beside each host */
 };
 #define SIM_NEVER UINT64_MAX
 
@@ -50,7 +52,8 @@ enum sim_event_type {
     SIM_EV_HEAL,     /* a partition ends */
     SIM_EV_CALM,     /* a burst of loss or delay ends */
     SIM_EV_OPERATOR, /* asks for a change of the membership or of the leader */
-    SIM_EV_SIDECAR,  /* asks `host` whether it leads */
+    SIM_EV_SIDECAR,  /* asks a host whether it leads */
+    SIM_EV_EXEC,     /* number `number` beside `host` acts */
     SIM_EV_AIM,      /* something happens to who is concerned by a change: `host` */
 };
 
@@ -127,6 +130,17 @@ struct sim_members {
     sim_us over_at; /* when a later one was committed; SIM_NEVER: not yet */
 };
 
+/* A program that runs a child while its host leads: it holds claims, and tells when the child is gone. */
+struct sim_exec {
+    enum {
+        SIM_EXEC_ASKS,
+        SIM_EXEC_RUNS,
+        SIM_EXEC_STOPS, /* it has lost its claim: the child is on its way out */
+    } phase;
+    uint64_t client; /* its connection */
+    sim_us until;    /* its child acts no longer than this; true time; 0: there is none */
+};
+
 struct sim_host {
     struct sim *sim;
     raft_id id;        /* index + 1 */
@@ -172,7 +186,10 @@ struct sim_host {
     raft_index taken_last; /* last entry of the last save taken while leading in taken_term */
     raft_term taken_term;
     struct sim_members force; /* its membership in force */
-    sim_us claim_until;       /* of claims that were told; true time, over all lives */
+    sim_us claim_until;       /* of claims that can only lapse; true time, over all lives */
+    struct sim_exec execs[SIM_EXECS];
+    struct holders holders; /* as its process counts them */
+    uint64_t clients;       /* that have connected */
     bool knew_removed;
     sim_us spoke_at; /* when it sent something last */
     uint64_t hello_version;
@@ -281,6 +298,7 @@ struct sim_knobs {
     bool churn;        /* an operator changes the membership and the leader */
     sim_us operator_every;
     sim_us sidecar_every;
+    uint32_t sidecars; /* ppm: of them that hold nothing, so that what they are told has to lapse */
     uint32_t timeout_ms;      /* T */
     bool bounded_clocks;      /* within 0.9..1.1: lease and read checks hold */
     bool notice;              /* links notice partitions, as TCP does in the end */
@@ -308,7 +326,8 @@ struct sim_knobs {
 
 struct sim_stats {
     uint64_t events, turns, messages, crashes, elections, entries, ops_done, reads_done;
-    uint64_t changes, handovers, claims, wipes, refusals, restored, trims, snapshots;
+    uint64_t changes, handovers, claims, releases, shortened, wipes, refusals, restored, trims,
+        snapshots;
 };
 
 struct sim {
@@ -508,6 +527,17 @@ raft_index states_durable(const struct sim_store *store);
 void claims_check(struct sim *s, struct sim_host *h, const struct raft_view *v);
 void claims_ask(struct sim *s, struct sim_host *h);
 void claims_sent(struct sim *s, struct sim_host *h, const struct raft_msg *m);
+void claims_left_sent(struct sim *s, struct sim_host *h, const struct raft_msg *m);
+/* `h` has heard what is left of claims; it was so before. */
+void claims_left_heard(struct sim *s, struct sim_host *h, const struct raft_view *before);
+/* A claim is told, in a turn. Nobody else's may be alive. Returns until when it holds. */
+sim_us claims_tell(struct sim *s, struct sim_host *h, const struct node_public *p);
+
+/* ---- execs.c: those who hold claims ---- */
+
+void execs_setup(struct sim *s);
+void exec_act(struct sim *s, struct sim_host *h, uint64_t number);
+void execs_host_down(struct sim_host *h); /* nobody can be told any more that they have stopped */
 
 /* ---- recovery.c ---- */
 

@@ -238,6 +238,89 @@ static void without_a_claim_told_the_successor_claims_at_once(void **state)
     rig_done(&g);
 }
 
+static void release(struct rig *g, raft_id id)
+{
+    node_begin(g->nodes[id], g->now, 0);
+    node_claims_released(g->nodes[id]);
+    rig_run(g, 1);
+}
+
+static void holders_that_have_stopped_are_not_waited_for(void **state)
+{
+    (void)state;
+    struct rig g;
+
+    settle(&g, 3, 3);
+    node_claim_held(g.nodes[1]);
+    release(&g, 1);
+    assert_code(hand_over(&g, 1, 2), 0);
+    assert_true(rig_public(&g, 2).is_leader);
+    node_claim_held(g.nodes[1]); /* it claims nothing: so there is nothing to hold */
+    assert_code(hand_over(&g, 1, 1), 0);
+    assert_true(rig_public(&g, 1).is_leader);
+    rig_done(&g);
+}
+
+/* As long as the child of the old leader takes to stop, the new one waits, and no longer. */
+static void holders_that_stop_end_the_wait(void **state)
+{
+    (void)state;
+    struct rig g;
+
+    settle(&g, 3, 3);
+    node_claim_held(g.nodes[1]);
+    assert_code(hand_over(&g, 1, 2), 0);
+    rig_run(&g, 30);
+    assert_int_equal(rig_public(&g, 2).state, NODE_LEADER);
+    assert_false(rig_public(&g, 2).is_leader);
+    release(&g, 1);
+    rig_run(&g, 2);
+    assert_true(rig_public(&g, 2).is_leader);
+    assert_string_equal(rig_public(&g, 2).reason, "");
+    assert_int_equal(rig_view(&g, 1).term, rig_view(&g, 2).term);
+    rig_done(&g);
+}
+
+static void what_was_told_as_well_is_waited_for(void **state)
+{
+    (void)state;
+    struct rig g;
+
+    settle(&g, 3, 3);
+    mono_ms until = g.now + rig_public(&g, 1).lease_remaining_ms;
+    node_claim_told(g.nodes[1]);
+    node_claim_held(g.nodes[1]);
+    assert_code(hand_over(&g, 1, 2), 0);
+    release(&g, 1);
+    while (g.now < until) {
+        assert_false(rig_public(&g, 2).is_leader);
+        rig_run(&g, 1);
+    }
+    rig_run(&g, 150);
+    assert_true(rig_public(&g, 2).is_leader);
+    rig_done(&g);
+}
+
+/* Both processes of a claim may be others by the time its holder stops. */
+static void a_word_that_comes_after_a_restart_counts_for_nobody(void **state)
+{
+    (void)state;
+    struct rig g;
+
+    settle(&g, 3, 3);
+    node_claim_held(g.nodes[1]);
+    assert_code(hand_over(&g, 1, 2), 0);
+    rig_kill(&g, 1);
+    rig_restart(&g, 1);
+    rig_run(&g, 20);
+    release(&g, 1);
+    rig_run(&g, 2);
+    assert_false(rig_public(&g, 2).is_leader);
+    rig_run(&g, 600);
+    assert_true(rig_public(&g, 2).is_leader);
+    rig_done(&g);
+}
+
 /* Old claims go with each hand-over until they lapse. */
 static void claims_are_handed_on(void **state)
 {
@@ -672,6 +755,10 @@ int main(void)
         cmocka_unit_test(a_leader_that_hands_over_says_so),
         cmocka_unit_test(claims_that_were_told_delay_the_successors),
         cmocka_unit_test(without_a_claim_told_the_successor_claims_at_once),
+        cmocka_unit_test(holders_that_have_stopped_are_not_waited_for),
+        cmocka_unit_test(holders_that_stop_end_the_wait),
+        cmocka_unit_test(what_was_told_as_well_is_waited_for),
+        cmocka_unit_test(a_word_that_comes_after_a_restart_counts_for_nobody),
         cmocka_unit_test(claims_are_handed_on),
         cmocka_unit_test(claims_that_are_handed_on_do_not_grow),
         cmocka_unit_test(a_target_has_to_be_a_voter_that_is_heard),

@@ -176,6 +176,139 @@ static void claims_are_heeded_when_it_declines_too(void **state)
     rig_done(&g);
 }
 
+static mono_ms claims_after(const struct rig *g)
+{
+    struct raft_view v;
+
+    raft_view_get(g->r, &v);
+    return v.claims_after;
+}
+
+/* Only the word of who handed over, about this hand-over; and it never makes the wait longer. */
+static void claims_are_taken_back_by_who_told_of_them(void **state)
+{
+    (void)state;
+    static const struct {
+        raft_id from;
+        raft_term term;
+        uint64_t seq;
+        uint32_t hold, left;
+    } table[] = {{3, 1, 7, 0, 300},   {9, 1, 7, 0, 300}, {2, 1, 8, 0, 300},
+                 {2, 1, 6, 0, 300},   {2, 0, 7, 0, 300}, {2, 2, 7, 0, 300},
+                 {2, 1, 7, 400, 300}, {2, 1, 7, 20, 20}, {2, 1, 7, 0, 0}};
+
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        struct raft_view before, after;
+        struct rig g;
+
+        rig_found(&g, 3);
+        rig_save(&g);
+        rig_hear(&g, timeout_now(1, 1, 300));
+        raft_view_get(g.r, &before);
+        for (int twice = 0; twice < 2; twice++) {
+            rig_hear(&g, (struct raft_msg){.type = RAFT_MSG_CLAIMS_LEFT,
+                                           .from = table[i].from,
+                                           .term = table[i].term,
+                                           .seq = table[i].seq,
+                                           .hold_ms = table[i].hold});
+            assert_int_equal(g.fx.msgs_count, 0);
+            raft_view_get(g.r, &after);
+            assert_int_equal(after.claims_after, g.now + table[i].left);
+            assert_int_equal(after.term, before.term);
+            assert_int_equal(after.state, before.state);
+        }
+        rig_done(&g);
+    }
+}
+
+/* It may come before the TimeoutNow it is about, which may come twice: then more is waited for than
+ * need be, or no more. */
+static void claims_that_are_left_come_in_any_order(void **state)
+{
+    (void)state;
+    struct raft_msg left = {
+        .type = RAFT_MSG_CLAIMS_LEFT, .from = 2, .term = 1, .seq = 7, .hold_ms = 0};
+    struct rig g;
+
+    rig_found(&g, 3);
+    rig_save(&g);
+    rig_hear(&g, left);
+    assert_int_equal(claims_after(&g), 0);
+    rig_hear(&g, timeout_now(1, 5, 300)); /* declined: it stays in term 1 */
+    assert_int_equal(claims_after(&g), g.now + 300);
+    rig_hear(&g, left);
+    assert_int_equal(claims_after(&g), g.now);
+    rig_hear(&g, timeout_now(1, 5, 300));
+    assert_int_equal(claims_after(&g), g.now);
+    rig_done(&g);
+}
+
+static void release(struct rig *g)
+{
+    rig_step(g, &(struct raft_event){.type = RAFT_EV_CLAIMS_RELEASED});
+}
+
+/* Said when it is news, about the leadership that was given up, and once. */
+static void holders_that_have_stopped_are_told_of(void **state)
+{
+    (void)state;
+    static const struct {
+        mono_ms told, held, later;
+        uint32_t hold, left;
+        bool news;
+    } table[] = {{0, 400, 100, 501, 0, true},     {200, 400, 100, 501, 126, true},
+                 {400, 200, 100, 501, 376, true}, {0, 400, 450, 501, 0, true},
+                 {0, 0, 100, 0, 0, false},        {0, 400, 501, 501, 0, false},
+                 {400, 0, 100, 501, 0, false}};
+
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        struct rig g;
+
+        rig_lead(&g);
+        raft_claim_told(g.r, table[i].told ? g.now + table[i].told : 0);
+        raft_claim_held(g.r, table[i].held ? g.now + table[i].held : 0);
+        assert_int_equal(ask(&g, 2), 0);
+        struct raft_msg given = sent(&g, RAFT_MSG_TIMEOUT_NOW);
+        assert_int_equal(given.hold_ms, table[i].hold);
+        rig_hear(&g, (struct raft_msg){.type = RAFT_MSG_VOTE, /* a later term, not yet durable */
+                                       .from = 2,
+                                       .term = 7,
+                                       .seq = 1,
+                                       .index = 9,
+                                       .log_term = 2,
+                                       .transfer = true});
+        g.now += table[i].later;
+        release(&g);
+        struct raft_msg left = sent(&g, RAFT_MSG_CLAIMS_LEFT);
+        assert_int_equal(left.to, table[i].news ? 2 : 0);
+        assert_int_equal(left.term, table[i].news ? 2 : 0);
+        assert_int_equal(left.seq, table[i].news ? given.seq : 0);
+        assert_int_equal(left.hold_ms, table[i].left);
+        assert_false(table[i].news && g.fx.msgs[0].after_save);
+        g.now += 1;
+        release(&g);
+        assert_int_equal(g.fx.msgs_count, 0);
+        rig_done(&g);
+    }
+}
+
+static void holders_that_stop_before_need_not_be_told_of(void **state)
+{
+    (void)state;
+    struct rig g;
+
+    rig_lead(&g);
+    release(&g); /* nothing was held */
+    raft_claim_held(g.r, g.now + 400);
+    raft_claim_held(g.r, g.now + 200); /* an older one takes nothing back */
+    raft_claim_told(g.r, g.now + 100);
+    release(&g);
+    assert_int_equal(g.fx.msgs_count, 0);
+    assert_int_equal(ask(&g, 2), 0);
+    assert_int_equal(sent(&g, RAFT_MSG_TIMEOUT_NOW).hold_ms, 126);
+    rig_done(&g);
+}
+
 static void a_hand_over_ends_once(void **state)
 {
     (void)state;
@@ -212,6 +345,10 @@ int main(void)
         cmocka_unit_test(what_is_left_of_claims_is_passed_on),
         cmocka_unit_test(the_target_stands_with_the_flag_and_without_a_claim),
         cmocka_unit_test(claims_are_heeded_when_it_declines_too),
+        cmocka_unit_test(claims_are_taken_back_by_who_told_of_them),
+        cmocka_unit_test(claims_that_are_left_come_in_any_order),
+        cmocka_unit_test(holders_that_have_stopped_are_told_of),
+        cmocka_unit_test(holders_that_stop_before_need_not_be_told_of),
         cmocka_unit_test(a_hand_over_ends_once),
     };
 

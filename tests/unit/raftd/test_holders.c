@@ -29,7 +29,8 @@ static void test_who_holds_nothing_releases_nothing(void **state)
     assert_true(holders_hold(&h, 1, 100, 500));
     assert_false(holders_release(&h, 7, 200));
     assert_false(holders_release(&h, 7, 499));
-    assert_true(holders_release(&h, 7, 500)); /* it has lapsed */
+    assert_false(holders_release(&h, 7, 500));
+    assert_true(holders_release(&h, 7, 501)); /* it has lapsed */
     holders_done(&h);
 }
 
@@ -56,8 +57,9 @@ static void test_too_many_are_told_apart_from_holders(void **state)
         assert_true(holders_hold(&h, i, 100, 500));
     }
     assert_false(holders_hold(&h, HOLDERS_MAX + 1, 499, 800));
-    assert_true(holders_hold(&h, 3, 499, 800));               /* a known one goes on */
-    assert_true(holders_hold(&h, HOLDERS_MAX + 1, 500, 800)); /* the others have lapsed */
+    assert_true(holders_hold(&h, 3, 499, 800));                /* a known one goes on */
+    assert_false(holders_hold(&h, HOLDERS_MAX + 1, 500, 800)); /* within the last millisecond */
+    assert_true(holders_hold(&h, HOLDERS_MAX + 1, 501, 800));  /* the others have lapsed */
     assert_int_equal(h.count, 2);
     holders_done(&h);
 }

@@ -167,7 +167,7 @@ void sample_raft(struct prng *p, enum raft_msg_type type, uint32_t entries_count
         .reject = prng_chance(p, 500000),
         .transfer = prng_chance(p, 500000),
     };
-    if (type == RAFT_MSG_TIMEOUT_NOW) {
+    if (type == RAFT_MSG_TIMEOUT_NOW || type == RAFT_MSG_CLAIMS_LEFT) {
         out->hold_ms = (uint32_t)prng_range(p, 0, PEER_HOLD_MS_MAX + 1);
     }
     if (type == RAFT_MSG_SNAPSHOT || type == RAFT_MSG_SNAPSHOT_REPLY) {

@@ -207,6 +207,21 @@ static void test_golden_timeout_now(void **arg)
                       "1213 080a 1802 2001 2807 30ac02 4827 5007 6802 7001");
 }
 
+static void test_golden_claims_left(void **arg)
+{
+    struct peer_msg m = {.type = PEER_RAFT,
+                         .raft = {.type = RAFT_MSG_CLAIMS_LEFT,
+                                  .from = 1,
+                                  .to = 2,
+                                  .term = 7,
+                                  .seq = 300,
+                                  .hold_ms = 20}};
+
+    (void)arg;
+    assert_golden(&m, "14000000 01 00 1000"
+                      "120e 080d 1801 2002 2807 30ac02 a00114");
+}
+
 /* A newer raftd may decline for reasons of its own. */
 static void test_unknown_decline_is_a_number(void **arg)
 {
@@ -290,6 +305,11 @@ CHANGE(hold_long, change_timeout_now(a); a->m.hold_ms = PEER_HOLD_MS_MAX + 1)
 CHANGE(hold_wraps, change_timeout_now(a); a->m.hold_ms = UINT32_MAX)
 CHANGE(hold_in_reply, change_timeout_now(a); a->m.type = RAFTD__PEER__RAFT_TYPE__TIMEOUT_NOW_REPLY)
 CHANGE(timeout_now_reply, change_hold_in_reply(a); a->m.hold_ms = 0)
+CHANGE(claims_left, change_timeout_now(a); a->m.type = RAFTD__PEER__RAFT_TYPE__CLAIMS_LEFT)
+CHANGE(claims_left_none, change_claims_left(a); a->m.hold_ms = 0)
+CHANGE(claims_left_long, change_claims_left(a); a->m.hold_ms++)
+CHANGE(claims_left_entries, a->m.type = RAFTD__PEER__RAFT_TYPE__CLAIMS_LEFT)
+CHANGE(claims_left_payload, change_claims_left(a); a->payload_size = 1)
 CHANGE(offset, a->m.offset = 1)
 CHANGE(done, a->m.done = true)
 CHANGE(piece, change_heartbeat(a); a->m.type = RAFTD__PEER__RAFT_TYPE__SNAPSHOT;
@@ -325,7 +345,7 @@ CHANGE(entry_term_top, a->terms[4] = 10)
 static const struct append_case append_cases[] = {
     {"unchanged", true, change_nothing},
     {"type 0", false, change_type_none},
-    {"type 13", false, change_type_new},
+    {"type 14", false, change_type_new},
     {"type -1", false, change_type_negative},
     {"a vote with entries", false, change_type_other},
     {"from nobody", false, change_from},
@@ -346,6 +366,11 @@ static const struct append_case append_cases[] = {
     {"TimeoutNow's reply", true, change_timeout_now_reply},
     {"TimeoutNow's reply that holds", false, change_hold_in_reply},
     {"TimeoutNow with entries", false, change_timeout_now_entries},
+    {"claims for another hour", true, change_claims_left},
+    {"no claims any more", true, change_claims_left_none},
+    {"claims for more than an hour", false, change_claims_left_long},
+    {"claims with entries", false, change_claims_left_entries},
+    {"claims with a payload", false, change_claims_left_payload},
     {"an append with an offset", false, change_offset},
     {"an append that is done", false, change_done},
     {"a piece of a snapshot, the largest", true, change_piece},
@@ -498,6 +523,7 @@ int main(void)
         cmocka_unit_test(test_golden_append),
         cmocka_unit_test(test_golden_append_reply),
         cmocka_unit_test(test_golden_timeout_now),
+        cmocka_unit_test(test_golden_claims_left),
         cmocka_unit_test(test_unknown_decline_is_a_number),
         cmocka_unit_test(test_append_fields),
         cmocka_unit_test(test_payload_without_entries),
