@@ -43,6 +43,8 @@ struct server_ops {
      * same connection. */
     void (*hold)(void *server, struct admin_call *call);
     void (*release)(void *server, struct admin_call *call);
+    /* Does this client (admin_call_client()) hold a claim that it has yet to release? */
+    bool (*holds)(void *server, uint64_t client);
     void (*watch)(void *server, struct admin_call *call);
     void (*bootstrap)(void *server, struct admin_call *call, uint32_t timeout_ms);
     /* A change of the membership or of the leader: incarnation, seq and term are the server's to
@@ -78,7 +80,8 @@ void admin_close(struct admin *a); /* removes the socket file */
 
 /* The process is about to stop: the socket file goes, and no client can send any more, so each knows
  * of each request whether it was taken. What was sent before is still answered, then its connection
- * is closed; watches go on until admin_close(). */
+ * is closed; watches go on until admin_close(). Who holds a claim can still send `release`, and nothing
+ * else. */
 void admin_drain(struct admin *a);
 /* Everything that was sent is answered, and the answers are with the kernel. */
 bool admin_is_drained(const struct admin *a);

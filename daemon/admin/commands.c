@@ -396,6 +396,11 @@ void admin_command_run(struct admin_conn *c, struct admin_request *request)
         refuse_permission(c, request);
         return;
     }
+    if (c->admin->draining && c->spared && command->run != run_release) {
+        admin_conn_reply(c, request->id, -RD_ENOT_READY,
+                         "this raftd stops, nothing was done: ask another member");
+        return;
+    }
     const char *wrong = command->check ? command->check(request) : NULL;
     if (wrong) {
         admin_conn_reply(c, request->id, -RD_EINVALID, wrong);

@@ -510,8 +510,18 @@ void admin_conns_drain(struct admin *a)
     struct admin_conn *c;
 
     LIST_FOREACH (c, &a->conns, link) {
-        (void)shutdown(c->fd, SHUT_RD); /* what is in the socket can still be read */
+        c->spared = a->ops->holds(a->ops->server, c->number);
+        if (!c->spared) {
+            (void)shutdown(c->fd, SHUT_RD); /* what is in the socket can still be read */
+        }
     }
+}
+
+static bool hears_nothing_more(const struct admin_conn *c)
+{
+    const struct server_ops *ops = c->admin->ops;
+
+    return c->input_ended || (c->spared && !ops->holds(ops->server, c->number));
 }
 
 bool admin_conns_are_drained(const struct admin *a)
@@ -519,7 +529,7 @@ bool admin_conns_are_drained(const struct admin *a)
     const struct admin_conn *c;
 
     LIST_FOREACH (c, &a->conns, link) {
-        if (!c->doomed && !(c->input_ended && is_answered(c))) {
+        if (!c->doomed && !(hears_nothing_more(c) && is_answered(c))) {
             return false;
         }
     }

@@ -244,6 +244,13 @@ static void op_release(void *server, struct admin_call *call)
     admin_answer(call, 0, 0, NULL, "{}", 2);
 }
 
+static bool op_holds(void *server, uint64_t client)
+{
+    const struct server *s = server;
+
+    return holders_is_holding(&s->holders, client, s->now);
+}
+
 static void op_watch(void *server, struct admin_call *call)
 {
     open_query(server, SLOT_WATCH, call);
@@ -373,6 +380,7 @@ void server_calls_init(struct server *s)
                                  .is_leader = op_is_leader,
                                  .hold = op_hold,
                                  .release = op_release,
+                                 .holds = op_holds,
                                  .watch = op_watch,
                                  .bootstrap = op_bootstrap,
                                  .change = op_change,

@@ -2,12 +2,18 @@
 
 #include "base/mem.h"
 
+/* The clock of a holder may count finer than in ms. */
+static bool is_alive(const struct holder *row, mono_ms now)
+{
+    return row->until >= now;
+}
+
 static void forget_lapsed(struct holders *h, mono_ms now)
 {
     uint32_t kept = 0;
 
     for (uint32_t i = 0; i < h->count; i++) {
-        if (h->rows[i].until >= now) { /* its own clock may count finer than in ms */
+        if (is_alive(&h->rows[i], now)) {
             h->rows[kept++] = h->rows[i];
         }
     }
@@ -60,6 +66,24 @@ bool holders_release(struct holders *h, uint64_t client, mono_ms now)
     }
     forget_lapsed(h, now);
     return h->count == 0;
+}
+
+bool holders_is_holding(const struct holders *h, uint64_t client, mono_ms now)
+{
+    const struct holder *row = find(h, client);
+
+    return row && is_alive(row, now);
+}
+
+mono_ms holders_due(const struct holders *h, mono_ms now)
+{
+    mono_ms due = UINT64_MAX;
+
+    for (uint32_t i = 0; i < h->count; i++) {
+        mono_ms lapsed = h->rows[i].until + 1;
+        due = is_alive(&h->rows[i], now) && lapsed < due ? lapsed : due;
+    }
+    return due;
 }
 
 void holders_done(struct holders *h)

@@ -28,6 +28,11 @@ bool holders_hold(struct holders *h, uint64_t client, mono_ms now, mono_ms until
 /* The client acts on none of its claims any more. true: and so does no other holder. */
 bool holders_release(struct holders *h, uint64_t client, mono_ms now);
 
+/* Has the client not released what it was told, and has that not lapsed? */
+bool holders_is_holding(const struct holders *h, uint64_t client, mono_ms now);
+/* When the next claim lapses; UINT64_MAX: there is none. */
+mono_ms holders_due(const struct holders *h, mono_ms now);
+
 void holders_done(struct holders *h);
 
 #endif

@@ -383,6 +383,8 @@ static mono_ms next_turn(struct server *s)
     at = other < at ? other : at;
     other = server_backups_due(s);
     at = other < at ? other : at;
+    other = s->draining ? holders_due(&s->holders, s->now) : UINT64_MAX;
+    at = other < at ? other : at;
     at = s->draining && s->drain_until < at ? s->drain_until : at;
     return s->inbox_count || s->queries_count ? s->now : at;
 }

@@ -74,6 +74,11 @@ static void op_release(void *server, struct admin_call *call)
     finish(server, note(server, call, "release"));
 }
 
+static bool op_holds(void *server, uint64_t client)
+{
+    return ((struct fixture *)server)->holder == client;
+}
+
 static void op_watch(void *server, struct admin_call *call)
 {
     (void)note(server, call, "watch");
@@ -182,6 +187,7 @@ int fixture_setup(void **state)
                                  .is_leader = op_is_leader,
                                  .hold = op_hold,
                                  .release = op_release,
+                                 .holds = op_holds,
                                  .watch = op_watch,
                                  .bootstrap = op_bootstrap,
                                  .change = op_change,

@@ -29,6 +29,7 @@ struct fixture {
     uint32_t asked_count;
     uint32_t cancelled;
     bool answer_at_once; /* "{}" from inside the handler */
+    uint64_t holder;     /* the client that holds a claim; 0: none */
 };
 
 int fixture_setup(void **state);

@@ -64,12 +64,33 @@ static void test_too_many_are_told_apart_from_holders(void **state)
     holders_done(&h);
 }
 
+static void test_until_the_last_millisecond(void **state)
+{
+    struct holders h = {0};
+
+    (void)state;
+    assert_int_equal(holders_due(&h, 100), UINT64_MAX);
+    assert_true(holders_hold(&h, 1, 100, 500));
+    assert_true(holders_hold(&h, 2, 100, 300));
+    assert_true(holders_is_holding(&h, 2, 300));
+    assert_int_equal(holders_due(&h, 300), 301);
+    assert_false(holders_is_holding(&h, 2, 301));
+    assert_int_equal(holders_due(&h, 301), 501);
+    assert_false(holders_release(&h, 2, 301));
+    assert_true(holders_is_holding(&h, 1, 500));
+    assert_false(holders_is_holding(&h, 2, 100));
+    assert_true(holders_release(&h, 1, 400));
+    assert_int_equal(holders_due(&h, 400), UINT64_MAX);
+    holders_done(&h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_last_one_releases_all),
         cmocka_unit_test(test_who_holds_nothing_releases_nothing),
         cmocka_unit_test(test_the_youngest_claim_counts),
+        cmocka_unit_test(test_until_the_last_millisecond),
         cmocka_unit_test(test_too_many_are_told_apart_from_holders),
     };
 
