@@ -122,6 +122,11 @@ void client_close(struct client *c)
     mem_free(c);
 }
 
+int client_fd(const struct client *c)
+{
+    return c->fd;
+}
+
 /* ---- Talking ---- */
 
 static int connection_lost(struct client *c, struct ctl_error *e, int error)

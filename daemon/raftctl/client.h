@@ -38,6 +38,9 @@ bool client_is_refusal(const struct admin_reply *reply);
  * any more: a stream that rarely says something would notice only with its next line. */
 void client_mind_reader(struct client *c, int fd);
 
+/* To wait for together with others: readable when client_receive() may have more. */
+int client_fd(const struct client *c);
+
 /* Connect without a client: a non-blocking, close-on-exec descriptor. Errors as client_open(). */
 int client_connect(const char *socket, uint64_t deadline, int *fd, struct ctl_error *e);
 
