@@ -122,11 +122,6 @@ void client_close(struct client *c)
     mem_free(c);
 }
 
-int client_fd(const struct client *c)
-{
-    return c->fd;
-}
-
 /* ---- Talking ---- */
 
 static int connection_lost(struct client *c, struct ctl_error *e, int error)
@@ -137,6 +132,11 @@ static int connection_lost(struct client *c, struct ctl_error *e, int error)
                     "lost raftd at %s: %s. It stopped or refused more connections; "
                     "see its log (journalctl -u raftd)",
                     c->socket, closed ? "it closed the connection" : err_text(-error));
+}
+
+int client_fd(const struct client *c)
+{
+    return c->fd;
 }
 
 void client_mind_reader(struct client *c, int fd)

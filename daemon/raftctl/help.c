@@ -118,6 +118,9 @@ void help_command(const struct command *command, struct buf *out)
     put_wrapped(out, command->help + 1, 1);
     buf_put_u8(out, '\n');
     put_wrapped(out, command->details, 0);
+    if (command->examples) {
+        buf_printf(out, "\nExamples:\n%s", command->examples);
+    }
     if (command->needs == NEEDS_OPERATOR) {
         buf_put_str(out, "\nFor root, raftd's own user, and the group in [admin] group.\n");
     }
