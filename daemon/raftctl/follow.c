@@ -96,7 +96,7 @@ static void step_stream(struct follow *f)
 /* ---- Its life ---- */
 
 /* To be read where everything else is waited for. One that is ignored, by nohup, stays so. */
-static int signals_open(sigset_t *before)
+static int signals_open(void)
 {
     sigset_t set;
 
@@ -106,7 +106,7 @@ static int signals_open(sigset_t *before)
     (void)sigaddset(&set, SIGTERM);
     (void)sigaddset(&set, SIGINT);
     (void)sigaddset(&set, SIGHUP);
-    (void)sigprocmask(SIG_BLOCK, &set, before);
+    (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
@@ -181,14 +181,13 @@ int follow_run(struct ctl *ctl, const struct invocation *inv, struct ctl_error *
 {
     struct follow f = {.ctl = ctl, .error = e};
     struct hook_list list = {0};
-    sigset_t before;
     int code = hook_list_make(inv->text[OPT_HOOK], &list, e);
 
     hook_list_done(&list);
     if (code) {
         return code;
     }
-    f.signals = signals_open(&before);
+    f.signals = signals_open();
     if (f.signals < 0) {
         return ctl_fail(e, -RD_EINVALID, "cannot wait for signals");
     }
@@ -202,6 +201,5 @@ int follow_run(struct ctl *ctl, const struct invocation *inv, struct ctl_error *
     stream_close(&f.stream);
     json_decref(f.newest);
     (void)close(f.signals);
-    (void)sigprocmask(SIG_SETMASK, &before, NULL);
     return f.code;
 }

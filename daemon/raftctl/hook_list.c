@@ -63,6 +63,7 @@ static int list_directory(const char *path, struct hook_list *out, struct ctl_er
         return ctl_fail(e, -RD_EUSAGE, "--hook: cannot read the directory %s: %s", path,
                         err_text(-errno));
     }
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is ours alone */
     for (struct dirent *entry = readdir(stream); entry; entry = readdir(stream)) {
         file.size = 0;
         buf_printf(&file, "%s/%s", path, entry->d_name);
