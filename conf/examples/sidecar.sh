@@ -55,8 +55,8 @@ lose() { # WHY
     fi
 }
 
-has_ended() {
-    [ -n "$child" ] && grep -q '^State:[[:space:]]*Z' "/proc/$child/status" 2>/dev/null
+has_ended() { # by itself; the shell has taken note of it while it waited for curl
+    [ -n "$child" ] && ! kill -0 "$child" 2>/dev/null
 }
 
 [ $# -gt 0 ] || { echo "usage: sidecar.sh COMMAND [ARGUMENT]..." >&2; exit 2; }
