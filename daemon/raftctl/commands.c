@@ -12,6 +12,7 @@
 #include "raftctl/bench.h"
 #include "raftctl/changes.h"
 #include "raftctl/check.h"
+#include "raftctl/follow.h"
 #include "raftctl/recover.h"
 #include "raftctl/render.h"
 #include "raftctl/watch.h"
@@ -211,6 +212,31 @@ const struct command command_table[] = {
      .help = "the current state, then every change, until interrupted",
      .details = "One line each. Interrupt it with ^C.",
      .run = watch_run},
+    {.name = "follow",
+     .args = "",
+     .options = OPTIONS(OPT_HOOK, OPT_HOOK_TIMEOUT, OPT_END),
+     .required = OPT_HOOK,
+     .help = "run hooks now and whenever it changes who leads, until a signal ends it",
+     .details =
+         "A hook is told the state as JSON on standard input and in RAFTD_EVENT (start, change), "
+         "RAFTD_STATE, RAFTD_IS_LEADER (1, 0), RAFTD_LEADER_ID, RAFTD_LEADER_ADDRESS, "
+         "RAFTD_LEADER_URI, RAFTD_TERM and RAFTD_FENCE, each empty when unknown. It runs again "
+         "when one of these differs. RAFTD_STATE is `unreachable` when raftd is gone, or has not "
+         "answered for 3s (or --timeout).\n\n"
+         "Hooks run one at a time. What changes meanwhile waits, and only the newest state counts: "
+         "states in between are skipped. Hooks that failed run again after 1s, 2s, 4s up to 30s, "
+         "so "
+         "they have to bear that. Of a directory, names that begin with a dot, have other than "
+         "letters, digits, - _ . or are left by a package manager are skipped. TERM, INT or HUP "
+         "end "
+         "raftctl when the hook that runs has ended, for which it has 5s.\n\n"
+         "Being told is not being entitled: a hook may come late. What must never run on two nodes "
+         "belongs under `raftctl exec`. With --json, one line on standard output for each hook "
+         "that "
+         "has run; what hooks print goes there, too.",
+     .examples = "  raftctl follow --hook /etc/raftd/hooks.d\n"
+                 "  raftctl follow --hook ./announce --hook-timeout 5s\n",
+     .run = follow_run},
     {.name = "bootstrap",
      .args = "",
      .options = OPTIONS(OPT_END),

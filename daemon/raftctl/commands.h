@@ -32,6 +32,7 @@ struct command {
     bool in_batch;          /* makes sense as a line of `batch` */
     const char *help;       /* one line */
     const char *details;
+    const char *examples; /* whole lines; NULL: none */
     /* Put arguments and options into the request, whose id, command and timeout are set by the
      * caller. 0, or a negative code and the error. */
     int (*fill)(const struct ctl *ctl, const struct invocation *inv, struct admin_request *req,

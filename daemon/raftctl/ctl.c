@@ -95,6 +95,16 @@ int ctl_report(const struct ctl *ctl, const char *command, const struct ctl_erro
     return err_exit_ctl(e->code);
 }
 
+__attribute__((format(printf, 2, 0))) static void put_line(struct buf *text, const char *format,
+                                                           va_list args)
+{
+    buf_vprintf(text, format, args);
+    buf_put_u8(text, 0);
+    make_printable((char *)text->data);
+    (void)fprintf(stderr, "%s\n", (const char *)text->data);
+    buf_done(text);
+}
+
 void ctl_note(const struct ctl *ctl, const char *format, ...)
 {
     struct buf text = BUF_INIT;
@@ -104,12 +114,19 @@ void ctl_note(const struct ctl *ctl, const char *format, ...)
         return;
     }
     va_start(args, format);
-    buf_vprintf(&text, format, args);
+    put_line(&text, format, args);
     va_end(args);
-    buf_put_u8(&text, 0);
-    make_printable((char *)text.data);
-    (void)fprintf(stderr, "%s\n", (const char *)text.data);
-    buf_done(&text);
+}
+
+void ctl_warn(const char *command, const char *format, ...)
+{
+    struct buf text = BUF_INIT;
+    va_list args;
+
+    buf_printf(&text, "raftctl: %s: ", command);
+    va_start(args, format);
+    put_line(&text, format, args);
+    va_end(args);
 }
 
 int ctl_write(const struct buf *out, struct ctl_error *e)

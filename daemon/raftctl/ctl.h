@@ -63,6 +63,9 @@ int ctl_report(const struct ctl *ctl, const char *command, const struct ctl_erro
 /* A note for people on stderr, unless -q. */
 void ctl_note(const struct ctl *ctl, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* What went wrong in a command that goes on: "raftctl: COMMAND: ..." on stderr, with -q, too. */
+void ctl_warn(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 /* Write all of `out` to stdout and flush. 0, or -errno with the error filled in. */
 int ctl_write(const struct buf *out, struct ctl_error *e);
 

@@ -5,24 +5,28 @@
 
 enum { COLUMN = 24, WIDTH = 80 };
 
-/* Text from a column on, words kept whole, continued at the same column. */
+/* Text from a column on, words kept whole, continued at the same column. A \n ends a line. */
 static void put_wrapped(struct buf *out, const char *text, size_t column)
 {
     size_t at = column;
 
     while (*text) {
-        size_t word = strcspn(text, " ");
+        size_t word = strcspn(text, " \n");
         if (at > column && at + 1 + word > WIDTH) {
             buf_printf(out, "\n%*s", (int)column, "");
             at = column;
-        } else if (at > column) {
+        } else if (at > column && word) {
             buf_put_u8(out, ' ');
             at++;
         }
         buf_put(out, text, word);
         at += word;
         text += word;
-        text += *text == ' ';
+        if (*text == '\n') {
+            buf_printf(out, "\n%*s", (int)column, "");
+            at = column;
+        }
+        text += *text != 0;
     }
     buf_put_u8(out, '\n');
 }
@@ -114,6 +118,9 @@ void help_command(const struct command *command, struct buf *out)
     put_wrapped(out, command->help + 1, 1);
     buf_put_u8(out, '\n');
     put_wrapped(out, command->details, 0);
+    if (command->examples) {
+        buf_printf(out, "\nExamples:\n%s", command->examples);
+    }
     if (command->needs == NEEDS_OPERATOR) {
         buf_put_str(out, "\nFor root, raftd's own user, and the group in [admin] group.\n");
     }

@@ -59,6 +59,12 @@ const struct option option_table[OPT_COUNT] = {
                 "the id of the node (default: of the one the backup was taken on)"},
     [OPT_ADDRESS] = {"address", 0, OPTION_TEXT, "HOST:PORT", 0, 0, NULL,
                      "where other members dial it (default: as in the backup)"},
+    [OPT_HOOK] = {"hook", 0, OPTION_TEXT, "DIR|CMD", 0, 0, NULL,
+                  "a directory whose executable files are run in the order of their names, or one "
+                  "executable file; run without arguments"},
+    [OPT_HOOK_TIMEOUT] = {"hook-timeout", 0, OPTION_DURATION, "D", 0, DAY_MS, NULL,
+                          "a hook that runs for longer gets SIGTERM, and SIGKILL 2s later, as does "
+                          "its process group (default 30s; 0s: never)"},
 };
 
 struct parser {
@@ -122,8 +128,8 @@ static void take_duration(struct parser *p, const struct option *o, const char *
     uint64_t v = 0;
 
     if (units_parse_duration(text, &v) || v < o->low || v > o->high) {
-        MISTAKE(p, "--%s: '%s' is not a duration of 1ms to 24h with its unit, as in 500ms or 2s",
-                o->name, text);
+        MISTAKE(p, "--%s: '%s' is not a duration of %dms to 24h with its unit, as in 500ms or 2s",
+                o->name, text, o->low > 0);
         return;
     }
     *number = v;

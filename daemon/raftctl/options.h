@@ -35,6 +35,8 @@ enum option_id {
     OPT_MEMBERS,
     OPT_ID,
     OPT_ADDRESS,
+    OPT_HOOK,
+    OPT_HOOK_TIMEOUT,
     OPT_COUNT,
     OPT_GLOBALS = OPT_VERSION + 1,
     OPT_END = OPT_COUNT, /* ends a command's list */

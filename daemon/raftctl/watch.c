@@ -14,7 +14,7 @@
 
 enum { STATUS_EVERY_MS = 100 };
 
-static int send_command(struct ctl *ctl, const char *name, uint64_t *id, struct ctl_error *e)
+int watch_send(struct ctl *ctl, const char *name, uint64_t *id, struct ctl_error *e)
 {
     struct admin_request req = {.timeout_ms = (uint32_t)ctl->timeout_ms};
 
@@ -30,10 +30,10 @@ static int stream_open(struct ctl *ctl, uint64_t *id, struct ctl_error *e)
 {
     int code = client_open(ctl->socket, ctl_deadline(ctl->timeout_ms), &ctl->client, e);
 
-    return code ? code : send_command(ctl, "watch", id, e);
+    return code ? code : watch_send(ctl, "watch", id, e);
 }
 
-static json_t *reply_parse(const struct admin_reply *reply)
+json_t *watch_parse(const struct admin_reply *reply)
 {
     return reply->json ? json_loadb((const char *)reply->json->data, reply->json->size,
                                     JSON_ALLOW_NUL, NULL)
@@ -51,7 +51,7 @@ static int print_change(const struct ctl *ctl, const struct admin_reply *reply, 
         buf_put(&line, reply->json->data, reply->json->size);
         code = ctl_write_line(&line, e);
     } else {
-        json_t *change = reply_parse(reply);
+        json_t *change = watch_parse(reply);
         render_watch(change, &line);
         json_decref(change);
         code = ctl_write(&line, e);
@@ -201,7 +201,7 @@ static int take_reply(struct wait *w, const struct admin_reply *reply, struct ct
     if (reply->code) {
         return command_refused(w->command, reply, e);
     }
-    json_t *answer = reply_parse(reply);
+    json_t *answer = watch_parse(reply);
     if (w->status_open && reply->id == w->status_id) {
         take_status(w, answer);
     } else if (w->what != WAIT_CAUGHT_UP) {
@@ -225,7 +225,7 @@ static int wait_step(struct wait *w, struct ctl_error *e)
 
     if (asks && mono_now_ms() >= w->status_due) {
         w->status_open = true;
-        return send_command(w->ctl, "status", &w->status_id, e);
+        return watch_send(w->ctl, "status", &w->status_id, e);
     }
     int code = client_receive(w->ctl->client, until, &reply, e);
     if (code == -RD_ETIMEOUT && mono_now_ms() < w->deadline) {

@@ -5,9 +5,16 @@
 #include <jansson.h>
 
 #include "raftctl/options.h"
+#include "wire/admin.h"
 
 int watch_run(struct ctl *ctl, const struct invocation *inv, struct ctl_error *e);
 int wait_run(struct ctl *ctl, const struct invocation *inv, struct ctl_error *e);
+
+/* Send a request that has no arguments over ctl->client; *id tells its replies. */
+int watch_send(struct ctl *ctl, const char *name, uint64_t *id, struct ctl_error *e);
+
+/* The object of a reply, the caller's; NULL: it has none. */
+json_t *watch_parse(const struct admin_reply *reply);
 
 /* What `wait` waits for, in the order of --for's choices. */
 enum wait_for { WAIT_HAS_LEADER, WAIT_LEADER, WAIT_VOTER, WAIT_CAUGHT_UP };
