@@ -29,10 +29,11 @@ seconds() { # MILLISECONDS: as curl and sleep want it
     printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000))
 }
 
-ask() { # MILLISECONDS [CURL_ARGUMENT]...: prints the answer, nothing when there is none. 503 has one, too
+# In a subshell, which becomes curl: then it can be killed. 503 has an answer, too.
+ask() { # MILLISECONDS [CURL_ARGUMENT]...: prints the answer, nothing when there is none
     limit=$(seconds "$1")
     shift
-    curl -s -G --max-time "$limit" "$@" "$url/v1/leader"
+    exec curl -s -G --max-time "$limit" "$@" "$url/v1/leader"
 }
 
 field() { # NAME: its value in $answer. Within strings of JSON a quote has a backslash, so none is mistaken
@@ -60,7 +61,8 @@ has_ended() { # by itself; the shell has taken note of it while it waited for cu
 }
 
 [ $# -gt 0 ] || { echo "usage: sidecar.sh COMMAND [ARGUMENT]..." >&2; exit 2; }
-trap 'lose "told to end"; exit 0' TERM INT
+poll=
+trap 'lose "told to end"; [ -z "$poll" ] || kill "$poll" 2>/dev/null; exit 0' TERM INT
 
 while :; do
     if has_ended; then
@@ -85,7 +87,11 @@ while :; do
         sleep "$(seconds $((lease / 4)))"
     elif [ -n "$answer" ]; then
         lose "this node does not lead"
-        ask 40000 --data-urlencode wait=30s --data-urlencode "after=$(field etag)" >/dev/null || sleep 1
+        # Behind its back, because a shell hears no signal while it waits for what runs in front.
+        ask 40000 --data-urlencode wait=30s --data-urlencode "after=$(field etag)" >/dev/null &
+        poll=$!
+        wait "$poll" || sleep 1
+        poll=
     elif [ -z "$child" ]; then
         sleep 1 # nobody answers
     fi
