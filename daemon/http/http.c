@@ -93,11 +93,11 @@ void http_turn(struct http *h, mono_ms now)
 {
     h->now = now;
     answer_fresh(h);
-    watchers_turn(h);
     bool is_first = h->conns_count && h->sweep_at == UINT64_MAX;
     if (is_first || now >= h->sweep_at || h->sweep_now) {
         conns_sweep(h);
     }
+    watchers_turn(h); /* frees the calls of those that the sweep cut off, too */
     listen_turn(h);
 }
 
