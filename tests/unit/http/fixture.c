@@ -330,7 +330,7 @@ void client_answer(struct client *c, bool is_head, struct answer *out)
     *out = (struct answer){0};
     take(c, out->head, sizeof out->head, (size_t)(end - (char *)c->in.data) + 4);
     assert_int_equal(strncmp(out->head, "HTTP/1.", 7), 0);
-    out->status = atoi(out->head + 9);
+    out->status = (int)strtol(out->head + 9, NULL, 10);
     const char *length = answer_header(out, "Content-Length");
     if (length && !is_head) {
         take(c, out->body, sizeof out->body, strtoul(length, NULL, 10));

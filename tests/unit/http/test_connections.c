@@ -211,19 +211,17 @@ static void test_pipelined(void **state)
     client_close(&c);
 }
 
-/* Its first half is all that there is, but it reads. */
+/* It reads on, more than goes into a socket at once. */
 static void test_half_closed(void **state)
 {
     struct fixture *f = *state;
     struct client c = client_open(f);
-    struct answer a;
 
-    f->leader_size = 7000; /* in more than one piece */
+    f->leader_size = 1 << 20;
     client_send(&c, "GET /v1/leader HTTP/1.1\r\n\r\n");
     client_half_close(&c);
-    client_answer(&c, false, &a);
-    assert_int_equal(strlen(a.body), 7000 + strlen(LEADER_JSON "\n"));
     client_expect_end(&c);
+    assert_true(c.in.size > f->leader_size);
     client_close(&c);
 }
 
