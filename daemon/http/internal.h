@@ -66,6 +66,7 @@ struct http {
     struct local_file files[HTTP_LISTEN_MAX];
     struct evconnlistener *listeners[HTTP_LISTEN_MAX]; /* libevent's */
     uint32_t accepted;                                 /* since the last turn */
+    uint32_t first_listener;                           /* modulo their number */
     mono_ms now;                                       /* of the turn */
     struct http_conns conns;
     uint32_t conns_count;

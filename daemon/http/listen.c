@@ -44,16 +44,20 @@ void listen_accepted(struct http *h)
     if (++h->accepted < HTTP_ACCEPTS_MAX) {
         return;
     }
-    for (size_t i = 0; i < HTTP_LISTEN_MAX && h->listeners[i]; i++) {
+    for (uint32_t i = 0; i < h->config.listen_count; i++) {
         (void)evconnlistener_disable(h->listeners[i]);
     }
 }
 
+/* Who is enabled first is asked first: another one each time, or a flood on one would be all there is. */
 void listen_turn(struct http *h)
 {
+    uint32_t count = h->config.listen_count;
+
     if (h->accepted >= HTTP_ACCEPTS_MAX) {
-        for (size_t i = 0; i < HTTP_LISTEN_MAX && h->listeners[i]; i++) {
-            (void)evconnlistener_enable(h->listeners[i]);
+        h->first_listener++;
+        for (uint32_t i = 0; i < count; i++) {
+            (void)evconnlistener_enable(h->listeners[(h->first_listener + i) % count]);
         }
     }
     h->accepted = 0;

@@ -130,6 +130,45 @@ static void test_a_turn_accepts_so_many(void **state)
     }
 }
 
+/* There are always more on the first one than a turn accepts. */
+static void test_a_flood_on_one_address_leaves_the_other(void **state)
+{
+    enum { MORE = HTTP_ACCEPTS_MAX, COUNT = 2 * HTTP_ACCEPTS_MAX - 1 };
+    static struct client flood[COUNT + MORE];
+    struct fixture *f = *state;
+    char path[96];
+    char other[112];
+    struct answer a;
+
+    fixture_close(f);
+    (void)snprintf(path, sizeof path, "%s", f->path);
+    (void)snprintf(f->path, sizeof f->path, "%s/other.sock", f->directory);
+    (void)snprintf(other, sizeof other, "unix:%s", f->path);
+    f->config.listen_count = 2;
+    f->config.listen[1] = other;
+    fixture_open(f);
+    (void)snprintf(f->path, sizeof f->path, "%s", path);
+    for (size_t i = 0; i < COUNT; i++) {
+        flood[i] = client_open(f);
+    }
+    (void)snprintf(f->path, sizeof f->path, "%s", other + strlen("unix:"));
+    struct client c = client_open(f);
+    (void)snprintf(f->path, sizeof f->path, "%s", path);
+    client_write(&c, "GET /livez HTTP/1.1\r\n\r\n", 23);
+    fixture_turn(f);
+    for (size_t i = COUNT; i < COUNT + MORE; i++) {
+        flood[i] = client_open(f);
+    }
+    fixture_turn(f);
+    fixture_turn(f);
+    assert_int_equal(fixture_stats(f).requests, 1);
+    client_answer(&c, false, &a);
+    client_close(&c);
+    for (size_t i = 0; i < COUNT + MORE; i++) {
+        client_close(&flood[i]);
+    }
+}
+
 /* The listener stays readable: it rests instead of spinning, and comes back. */
 static void test_no_descriptor_is_left(void **state)
 {
@@ -165,6 +204,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_client_with_a_long_name, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(test_a_turn_accepts_so_many, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_a_flood_on_one_address_leaves_the_other, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(test_no_descriptor_is_left, fixture_setup,
                                         fixture_teardown),
