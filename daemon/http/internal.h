@@ -19,7 +19,7 @@
 enum {
     HTTP_SWEEP_MS = 100,
     HTTP_ACCEPTS_MAX = 64, /* per turn, so that a flood of either does not hold the loop */
-    HTTP_ANSWERS_MAX = 64,
+    HTTP_ANSWERS_MAX = 16,
 };
 
 enum conn_phase {

@@ -136,24 +136,24 @@ static void test_a_flood_on_one_address_leaves_the_other(void **state)
     enum { MORE = HTTP_ACCEPTS_MAX, COUNT = 2 * HTTP_ACCEPTS_MAX - 1 };
     static struct client flood[COUNT + MORE];
     struct fixture *f = *state;
-    char path[96];
-    char other[112];
+    char path[sizeof f->path];
+    char other[sizeof "unix:" + sizeof f->path] = "unix:";
     struct answer a;
 
     fixture_close(f);
-    (void)snprintf(path, sizeof path, "%s", f->path);
+    memcpy(path, f->path, sizeof path);
     (void)snprintf(f->path, sizeof f->path, "%s/other.sock", f->directory);
-    (void)snprintf(other, sizeof other, "unix:%s", f->path);
+    memcpy(other + strlen("unix:"), f->path, sizeof f->path);
     f->config.listen_count = 2;
     f->config.listen[1] = other;
     fixture_open(f);
-    (void)snprintf(f->path, sizeof f->path, "%s", path);
+    memcpy(f->path, path, sizeof path);
     for (size_t i = 0; i < COUNT; i++) {
         flood[i] = client_open(f);
     }
-    (void)snprintf(f->path, sizeof f->path, "%s", other + strlen("unix:"));
+    memcpy(f->path, other + strlen("unix:"), sizeof path);
     struct client c = client_open(f);
-    (void)snprintf(f->path, sizeof f->path, "%s", path);
+    memcpy(f->path, path, sizeof path);
     client_write(&c, "GET /livez HTTP/1.1\r\n\r\n", 23);
     fixture_turn(f);
     for (size_t i = COUNT; i < COUNT + MORE; i++) {
