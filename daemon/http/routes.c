@@ -275,14 +275,18 @@ void routes_request_cb(struct evhttp_request *req, void *http)
     call->req = req;
     call->route = find(uri ? evhttp_uri_get_path(uri) : NULL);
     call->conn = conns_find(h, req);
-    call->conn->due = UINT64_MAX;
+    conn_waits(call->conn);
+    call_watch_end(call);
     TAILQ_INSERT_TAIL(&h->fresh, call, link);
 }
 
 void routes_run(struct http_call *call, const struct http_state *state)
 {
+    if (!call->req) { /* its client has left already */
+        call_free(call);
+        return;
+    }
     enum evhttp_cmd_type method = evhttp_request_get_command(call->req);
-
     if (!call->route) {
         refuse_path(call);
     } else if (method == EVHTTP_REQ_OPTIONS) {
