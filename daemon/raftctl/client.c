@@ -134,6 +134,11 @@ static int connection_lost(struct client *c, struct ctl_error *e, int error)
                     c->socket, closed ? "it closed the connection" : err_text(-error));
 }
 
+int client_fd(const struct client *c)
+{
+    return c->fd;
+}
+
 void client_mind_reader(struct client *c, int fd)
 {
     c->reader_fd = fd;

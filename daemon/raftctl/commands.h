@@ -22,6 +22,7 @@ struct command {
     const char *name;
     const char *args; /* as shown, "" when none */
     uint32_t args_min, args_max;
+    bool takes_rest; /* the first argument and all that follows are somebody else's command line */
     const enum option_id *options; /* ends with OPT_END */
     enum option_id required;       /* an option that must be given, or OPT_END */
     const enum option_id *also;    /* more of them, ends with OPT_END; NULL: none */
@@ -32,6 +33,7 @@ struct command {
     bool in_batch;          /* makes sense as a line of `batch` */
     const char *help;       /* one line */
     const char *details;
+    const char *examples; /* whole lines; NULL: none */
     /* Put arguments and options into the request, whose id, command and timeout are set by the
      * caller. 0, or a negative code and the error. */
     int (*fill)(const struct ctl *ctl, const struct invocation *inv, struct admin_request *req,

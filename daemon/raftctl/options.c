@@ -59,6 +59,10 @@ const struct option option_table[OPT_COUNT] = {
                 "the id of the node (default: of the one the backup was taken on)"},
     [OPT_ADDRESS] = {"address", 0, OPTION_TEXT, "HOST:PORT", 0, 0, NULL,
                      "where other members dial it (default: as in the backup)"},
+    [OPT_WAIT_TIMEOUT] = {"wait-timeout", 0, OPTION_DURATION, "D", 1, DAY_MS, NULL,
+                          "give up when this node does not lead by then (default: never)"},
+    [OPT_GRACE] = {"grace", 0, OPTION_DURATION, "D", 1, DAY_MS, NULL,
+                   "from SIGTERM to SIGKILL, where the lease leaves so much (default 2s)"},
 };
 
 struct parser {
@@ -272,6 +276,12 @@ static void take_argument(struct parser *p, const char *word)
                 MISTAKE(p, "there is no command '%s'", word);
             }
         }
+        return;
+    }
+    if (inv->command->takes_rest) {
+        inv->args_count = 1;
+        inv->rest = p->words + p->at - 1;
+        p->at = p->count;
         return;
     }
     if (inv->args_count == inv->command->args_max) {
