@@ -25,8 +25,9 @@ struct exec {
 
     uint64_t began, give_up_at; /* waiting */
     uint64_t retry_at, retry_ms;
-    bool told_missing; /* that raftd is not there, since it was last */
-    bool told_waiting;
+    bool told_missing;              /* that raftd is not there, since it was last */
+    bool told_waiting;              /* that this node does not lead */
+    bool told;                      /* any of the two, ever */
     char missing[CTL_MESSAGE_SIZE]; /* why it is not there; "": it is */
 
     uint64_t lost_at; /* 0: this node leads */
@@ -77,7 +78,7 @@ static int raftd_missing(struct exec *x, int code, struct ctl_error *e)
     if (!x->told_missing) {
         ctl_note(x->ctl, "raftctl: exec: waiting for raftd: %s", x->missing);
     }
-    x->told_missing = true;
+    x->told_missing = x->told = true;
     return 0;
 }
 
@@ -93,7 +94,7 @@ static void raftd_found(struct exec *x)
     if (!x->told_waiting && x->holder.lease.fence == 0 &&
         lease_due(&x->holder.lease) == UINT64_MAX && !x->holder.lease.open) {
         ctl_note(x->ctl, "raftctl: exec: waiting until this node leads: %s", x->holder.where);
-        x->told_waiting = true;
+        x->told_waiting = x->told = true;
     }
 }
 
@@ -190,7 +191,7 @@ static int start(struct exec *x, struct ctl_error *e)
         return ctl_fail(e, -RD_EINVALID, "cannot start the guardian of %s: %s", command.argv[0],
                         err_text(code));
     }
-    if (x->told_waiting || x->told_missing) {
+    if (x->told) {
         ctl_note(x->ctl, "raftctl: exec: this node leads with fence %" PRIu64 ": running %s",
                  h->lease.fence, command.argv[0]);
     }
