@@ -22,6 +22,7 @@ class Command(NamedTuple):
     mark: str
     node: int
     fence: int
+    group: int
 
 
 class Scanner:
@@ -51,11 +52,18 @@ class Scanner:
                 if env:  # a fork that is about to become a marked one has its parent's
                     self.strangers.add(pid)
             elif "RAFTD_FENCE" in env:
-                commands.append(Command(pid, env[MARK], int(env["RAFTD_NODE_ID"]),
-                                        int(env["RAFTD_FENCE"])))
+                commands += self.command(pid, env)
             else:
                 others.append(pid)
         return commands, others
+
+    @staticmethod
+    def command(pid, env):
+        """A list of one, or of none when it has ended meanwhile."""
+        try:
+            return [Command(pid, env[MARK], int(env["RAFTD_NODE_ID"]), int(env["RAFTD_FENCE"]), os.getpgid(pid))]
+        except ProcessLookupError:
+            return []
 
 
 def comm(pid):
