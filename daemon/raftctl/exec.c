@@ -209,6 +209,18 @@ static void lose(struct exec *x, const char *why)
     job_stop(&x->job, &x->holder.lease, x->lost_at);
 }
 
+static void lose_silently(struct exec *x)
+{
+    const struct lease *l = &x->holder.lease;
+    char why[128] = "its lease was not renewed in time";
+
+    if (l->open) {
+        (void)snprintf(why, sizeof why, "raftd has not answered for %" PRIu64 " ms",
+                       mono_now_ms() - l->asked_at);
+    }
+    lose(x, why);
+}
+
 static void talk(struct exec *x)
 {
     enum lease_verdict verdict;
@@ -254,7 +266,7 @@ static void follow(struct exec *x)
         talk(x);
         job_turn(&x->job, mono_now_ms());
         if (x->job.silent) {
-            lose(x, "raftd did not confirm it in time");
+            lose_silently(x);
         } else if (x->job.late) {
             lose(x, "the lease ended before it was started");
         }

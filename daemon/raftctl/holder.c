@@ -1,5 +1,6 @@
 #include "raftctl/holder.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -97,6 +98,18 @@ static int take_change(struct holder *h, const struct admin_reply *reply, struct
     return 0;
 }
 
+static void remember_loss(struct holder *h, const json_t *claim, const struct lease_answer *a)
+{
+    const char *reason = render_text(claim, "reason");
+
+    if (a->is_leader) {
+        (void)snprintf(h->where, sizeof h->where, "this node leads with fence %" PRIu64 " now",
+                       a->fence);
+    } else if (reason) {
+        (void)snprintf(h->where, sizeof h->where, "this node: %s", reason);
+    }
+}
+
 static void take_claim(struct holder *h, const struct admin_reply *reply, enum lease_verdict *out)
 {
     json_t *claim = parse(reply);
@@ -111,6 +124,9 @@ static void take_claim(struct holder *h, const struct admin_reply *reply, enum l
     h->node = (uint32_t)render_number(claim, "node", 0);
     (void)snprintf(h->cluster_id, sizeof h->cluster_id, "%s", cluster_id ? cluster_id : "");
     *out = lease_answered(&h->lease, &a, mono_now_ms());
+    if (*out == LEASE_LOST) {
+        remember_loss(h, claim, &a);
+    }
     json_decref(claim);
 }
 

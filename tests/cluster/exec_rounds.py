@@ -5,15 +5,16 @@ usage: exec_rounds.py [--rounds N] [--nodes N] [--seed S]
 
 On each node `raftctl exec -- sh -c 'sleep 1d & sleep 1d'` is started again whenever it ends. In each
 round one thing happens: a planned hand-over, the leader is killed, it is stopped for 1 to 3 s
-or restarted, raftctl is stopped for as long, raftctl is killed, its guardian is killed. All the time the processes
-of the commands are looked for in /proc. Checked:
+or restarted, raftctl is stopped for as long, raftctl is killed, its guardian is killed. All the time
+the processes of the commands are looked for in /proc. Checked:
   - at no instant processes of two nodes' commands live, whoever was killed or stopped;
   - fences only grow from one command to the next;
   - after each round the command runs again, on the node that leads, and there only;
   - the exit statuses are those of the contract: 75, 125 when the guardian was killed;
-  - nothing is left at the end: no command, no guardian, no raftctl.
-Reports for how long no command ran, from the old one's last process to the new one's first (less than
-nothing on one node, when raftctl was killed and its successor is faster than the guardian).
+  - nothing is left at the end: no command, no guardian, no raftctl;
+  - on one node, too, there is nearly nothing of two commands at once, when raftctl was killed and its
+    successor is faster than the guardian.
+Reports for how long no command ran, from the old one's last process to the new one's first.
 Exit status: 0 all of it held, 1 something did not (the last lines say what, and the seed).
 The build under test is RAFTD_BUILD (default: build/).
 """
@@ -264,6 +265,8 @@ class Rounds:
         self.what[name](leader, self.loops[leader.id])
         wait_until(lambda: self.witness.count() > before or self.check(), 20, f"after {name} the command runs again")
         gap, = wait_until(lambda: self.witness.gap_before(before), 5, f"after {name} the old command is gone")
+        if gap < -0.2 * SLOWDOWN:
+            raise Violation(f"after {name} the old command lived on for {-gap:.3f} s beside the new one")
         self.gaps[name].append(gap)
         self.say(f"round {number}: node {leader.id}, {name}: no command for {1000 * gap:.0f} ms")
 
