@@ -228,7 +228,7 @@ static void settle_down(struct guardian *g, int orders, pid_t parent)
     sigset_t all;
 
     (void)sigfillset(&all);
-    (void)sigprocmask(SIG_SETMASK, &all, NULL);
+    (void)pthread_sigmask(SIG_SETMASK, &all, NULL);
     (void)sigaction(SIGCHLD, &usual, NULL);
     (void)setpgid(0, 0);
     (void)prctl(PR_SET_NAME, GUARD_NAME, 0, 0, 0);

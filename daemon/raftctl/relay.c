@@ -49,7 +49,7 @@ int relay_open(struct relay *r)
 {
     sigset_t ends = those_of(RULES_ENDING);
 
-    (void)sigprocmask(SIG_BLOCK, &ends, &r->mask);
+    (void)pthread_sigmask(SIG_BLOCK, &ends, &r->mask);
     r->fd = signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK);
     return r->fd < 0 ? -errno : 0;
 }
@@ -61,7 +61,7 @@ void relay_widen(struct relay *r)
     (void)signalfd(r->fd, &all, 0);
     /* The command may own the terminal: taking it back, or a line on it, must not stop us. */
     (void)sigaddset(&all, SIGTTOU);
-    (void)sigprocmask(SIG_BLOCK, &all, NULL);
+    (void)pthread_sigmask(SIG_BLOCK, &all, NULL);
 }
 
 int relay_next(const struct relay *r)
@@ -80,6 +80,6 @@ _Noreturn void relay_end_by(int number)
     (void)sigaddset(&one, number);
     (void)sigaction(number, &usual, NULL);
     (void)raise(number);
-    (void)sigprocmask(SIG_UNBLOCK, &one, NULL);
+    (void)pthread_sigmask(SIG_UNBLOCK, &one, NULL);
     _exit(128 + number); /* the first process of a container ends by no such signal */
 }

@@ -17,7 +17,7 @@ int spawn_exec(const struct spawn *s, pid_t parent, uint64_t deadline)
         (void)tcsetpgrp(STDIN_FILENO, getpid());
     }
     (void)sigaction(SIGCHLD, &s->child_action, NULL);
-    (void)sigprocmask(SIG_SETMASK, &s->mask, NULL);
+    (void)pthread_sigmask(SIG_SETMASK, &s->mask, NULL);
     if (mono_now_ms() >= deadline) {
         return ETIME;
     }

@@ -94,9 +94,11 @@ def test_who_reads_its_output_sees_the_end(single):
     with Exec(single[1], "sh", "-c", "exec >&-; sleep 1d", stdout=subprocess.PIPE,
               stderr=subprocess.DEVNULL) as job:
         job.running()
-        assert comm(job.guardian) == "raftctl-guard"
-        links = {os.readlink(f"/proc/{job.guardian}/fd/{fd}") for fd in "012"}
-        assert links == {"/dev/null"}
+        guardian = job.guardian
+        wait_until(lambda: {os.readlink(f"/proc/{guardian}/fd/{fd}") for fd in "012"} == {"/dev/null"}, 5,
+                   "the guardian has let go of what is the command's")
+        with open(f"/proc/{guardian}/cmdline", encoding="utf-8") as file:
+            assert file.read().rstrip("\0") == "raftctl-guard"
 
 
 # ---- Waiting ----
