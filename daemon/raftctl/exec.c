@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mono.h"
@@ -159,6 +160,16 @@ static int set_number(const char *name, uint64_t value)
     return setenv(name, text, 1); /* NOLINT(concurrency-mt-unsafe): one thread */
 }
 
+/* Is the terminal ours to give? Not when we write into a pipe: whoever reads it is in our group, and
+ * would be without a terminal then. */
+static bool has_terminal(void)
+{
+    struct stat st;
+
+    return isatty(STDIN_FILENO) && tcgetpgrp(STDIN_FILENO) == getpgrp() &&
+           !(fstat(STDOUT_FILENO, &st) == 0 && S_ISFIFO(st.st_mode));
+}
+
 /* The words of a command line stand in memory one behind the other. */
 static void find_title(const struct exec *x, struct spawn *command)
 {
@@ -177,7 +188,7 @@ static int start(struct exec *x, struct ctl_error *e)
     struct spawn command = {.argv = x->inv->rest, .mask = x->relay.mask};
 
     relay_widen(&x->relay);
-    command.terminal = isatty(STDIN_FILENO) && tcgetpgrp(STDIN_FILENO) == getpgrp();
+    command.terminal = has_terminal();
     (void)sigaction(SIGCHLD, NULL, &command.child_action);
     find_title(x, &command);
     if (set_number("RAFTD_FENCE", h->lease.fence) || set_number("RAFTD_TERM", h->term) ||
@@ -244,6 +255,9 @@ static void pass_signals(struct exec *x)
     int number;
 
     while ((number = relay_next(&x->relay)) != 0) {
+        if (number == SIGCONT && has_terminal()) { /* a shell's fg */
+            job_give_terminal(&x->job);
+        }
         job_signal(&x->job, number);
     }
 }
@@ -261,20 +275,21 @@ static void look_at_halt(struct exec *x)
 
 static void follow(struct exec *x)
 {
-    while (!x->job.gone) {
+    for (;;) {
         pass_signals(x);
-        talk(x);
         job_turn(&x->job, mono_now_ms());
         if (x->job.silent) {
             lose_silently(x);
         } else if (x->job.late) {
             lose(x, "the lease ended before it was started");
         }
-        look_at_halt(x);
-        if (!x->job.gone) {
-            uint64_t due = earlier(holder_due(&x->holder), job_due(&x->job, mono_now_ms()));
-            doze(x, job_fd(&x->job), due);
+        if (x->job.gone) { /* what it ended with before we ended it is its own */
+            break;
         }
+        talk(x);
+        look_at_halt(x);
+        uint64_t due = earlier(holder_due(&x->holder), job_due(&x->job, mono_now_ms()));
+        doze(x, job_fd(&x->job), due);
     }
 }
 

@@ -63,6 +63,13 @@ void job_signal(struct job *j, int number)
     }
 }
 
+void job_give_terminal(struct job *j)
+{
+    if (j->group) {
+        j->terminal = tcsetpgrp(STDIN_FILENO, j->group) == 0;
+    }
+}
+
 static void take_report(struct job *j, const struct guard_report *r)
 {
     switch (r->news) {

@@ -33,6 +33,9 @@ void job_renew(struct job *j, const struct lease *l);
 void job_stop(struct job *j, const struct lease *l, uint64_t now);
 void job_signal(struct job *j, int number);
 
+/* Standard input is one, and is ours again. */
+void job_give_terminal(struct job *j);
+
 /* Take what the guardian says, or do what it no longer can. */
 void job_turn(struct job *j, uint64_t now);
 int job_fd(const struct job *j); /* -1: none */

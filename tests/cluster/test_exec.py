@@ -11,13 +11,19 @@ import pytest
 from exec_jobs import (CLAIM_S, FAILED, LOST, NOT_FOUND, NOT_RUNNABLE, WAITED, Exec, Scanner, comm)
 from harness import RAFTCTL, SLOWDOWN, wait_until
 
-SLACK_S = 0.25  # to look, on two cores that others use as well
+SLACK_S = 0.1  # to look
 
 GROUP = ("sh", "-c", "sleep 1d & sleep 1d")
 STUBBORN = ("sh", "-c", "trap '' TERM; sleep 1d & sleep 1d")
 SCATTERED = ("sh", "-c", "setsid sleep 1d & trap '' TERM; setsid sh -c '(sleep 1d &) ; sleep 1d' & sleep 1d")
 EACH = pytest.mark.parametrize("command, count", [(GROUP, 3), (STUBBORN, 3), (SCATTERED, 5)],
                                ids=["group", "stubborn", "scattered"])
+
+
+@pytest.fixture
+def single(make_cluster):
+    """One node, whose lease outlasts whatever else the machine may have to do."""
+    return make_cluster(1, options={"raft.election_timeout": "5s"}).formed()
 
 
 def run(node, *command, options=(), **rest):
@@ -27,12 +33,10 @@ def run(node, *command, options=(), **rest):
         return status, job.out, job.err
 
 
-def gone_in(job, began):
-    """It is gone when its claim ends, counted from `began`."""
-    job.gone()
-    took = time.monotonic() - began
+def gone_in(job, seconds):
+    took = job.gone()
     print(f"gone after {1000 * took:.0f} ms")
-    assert took < CLAIM_S + SLACK_S * SLOWDOWN, f"its processes lived for {took:.3f} s"
+    assert took < seconds + SLACK_S * SLOWDOWN, f"its processes lived for {took:.3f} s"
 
 
 # ---- What comes of it ----
@@ -224,9 +228,7 @@ def test_the_grace_is_short_where_the_lease_allows_more(make_cluster):
     with Exec(leader, *STUBBORN, options=["--grace", "100ms"]) as job:
         job.running(3)
         leader.ok("step-down")
-        began = time.monotonic()
-        job.gone()
-        assert time.monotonic() - began < 3 * SLOWDOWN
+        gone_in(job, 0.1)
         assert job.wait() == LOST and "sh was killed within" in job.err
 
 
@@ -236,7 +238,7 @@ def test_raftd_is_killed(trio, command, count):
     with Exec(leader, *command) as job:
         job.running(count)
         leader.kill()
-        gone_in(job, time.monotonic())
+        gone_in(job, CLAIM_S)
         assert job.wait() == LOST and "closed the connection" in job.err
 
 
@@ -246,7 +248,7 @@ def test_raftd_is_silent(trio, command, count):
     with Exec(leader, *command) as job:
         job.running(count)
         leader.pause()
-        gone_in(job, time.monotonic())
+        gone_in(job, CLAIM_S)
         assert job.wait() == LOST and "raftd has not answered for" in job.err
 
 
@@ -264,7 +266,7 @@ def test_the_others_are_silent(trio):
         job.running(3)
         for node in trio.others(leader):
             node.pause()
-        gone_in(job, time.monotonic())
+        gone_in(job, CLAIM_S)
         assert job.wait() == LOST and "was not renewed in time" in job.err
 
 
@@ -275,17 +277,15 @@ def test_raftctl_is_killed(single, command, count):
     with Exec(single[1], *command) as job:
         job.running(count)
         job.signal(signal.SIGKILL)
-        began = time.monotonic()
-        job.gone()
-        assert time.monotonic() - began < SLACK_S * SLOWDOWN, "at once"
+        gone_in(job, 0)
 
 
 @EACH
-def test_raftctl_is_stopped(single, command, count):
-    with Exec(single[1], *command) as job:
+def test_raftctl_is_stopped(trio, command, count):
+    with Exec(trio.leader(), *command) as job:
         job.running(count)
         job.signal(signal.SIGSTOP)
-        gone_in(job, time.monotonic())
+        gone_in(job, CLAIM_S)
         job.signal(signal.SIGCONT)
         assert job.wait() == LOST
 
@@ -295,10 +295,8 @@ def test_the_guardian_is_killed(single, command, count):
     with Exec(single[1], *command) as job:
         job.running(count)
         os.kill(job.guardian, signal.SIGKILL)
-        began = time.monotonic()
+        gone_in(job, 0)
         assert job.wait() == FAILED and "guardian of sh was killed" in job.err
-        assert time.monotonic() - began < SLACK_S * SLOWDOWN, "at once"
-        assert not job.commands()
 
 
 @EACH
@@ -309,7 +307,7 @@ def test_the_guardian_is_stopped(trio, command, count):
         job.running(count)
         os.kill(job.guardian, signal.SIGSTOP)
         leader.kill()
-        gone_in(job, time.monotonic())
+        gone_in(job, CLAIM_S)
         assert job.wait() == LOST and "sh was killed" in job.err
 
 
@@ -361,7 +359,8 @@ def test_it_is_stopped_and_goes_on(single):
         pids = [c.pid for c in job.running(3)]
         job.signal(signal.SIGTSTP)
         wait_until(lambda: all(state(pid) == "T" for pid in pids), 5, "all are stopped")
-        time.sleep(2 * CLAIM_S)  # the lease is renewed meanwhile
+        time.sleep(1)  # raftctl goes on meanwhile
+        assert job.process.poll() is None
         job.signal(signal.SIGCONT)
         wait_until(lambda: all(state(pid) == "S" for pid in pids), 5, "all go on")
         job.signal(signal.SIGTSTP)
