@@ -131,6 +131,7 @@ static void run_is_leader(const struct server_ops *ops, struct admin_call *call,
 static void run_hold(const struct server_ops *ops, struct admin_call *call, struct admin_request *r)
 {
     (void)r;
+    call->conn->holds = true;
     ops->hold(ops->server, call);
 }
 

@@ -33,6 +33,12 @@ static int send_command(struct holder *h, const char *name, uint64_t *id, struct
     return code;
 }
 
+static int ask(struct holder *h, struct ctl_error *e)
+{
+    lease_asked(&h->lease, mono_now_ms());
+    return send_command(h, "hold", &h->hold_id, e);
+}
+
 void holder_close(struct holder *h)
 {
     client_close(h->ctl->client);
@@ -43,6 +49,9 @@ int holder_open(struct holder *h, struct ctl_error *e)
 {
     lease_init(&h->lease, h->lease.grace_ms); /* what another connection was told is over */
     int code = client_open(h->ctl->socket, ctl_deadline(CONNECT_MS), &h->ctl->client, e);
+    if (code == 0) { /* first of all: so what the stream tells is held, too */
+        code = ask(h, e);
+    }
     if (code == 0) {
         code = send_command(h, "watch", &h->watch_id, e);
     }
@@ -157,12 +166,6 @@ static int take_next(struct holder *h, uint64_t deadline, enum lease_verdict *ou
         admin_reply_done(&reply);
     }
     return code;
-}
-
-static int ask(struct holder *h, struct ctl_error *e)
-{
-    lease_asked(&h->lease, mono_now_ms());
-    return send_command(h, "hold", &h->hold_id, e);
 }
 
 int holder_turn(struct holder *h, enum lease_verdict *out, struct ctl_error *e)

@@ -187,19 +187,28 @@ static void query_leader(struct server *s, struct slot *slot, const struct node_
     answer_json(s, slot);
 }
 
+/* The claim goes to this client. */
+static void tell_claim(struct server *s, const struct admin_call *call, const struct node_public *p)
+{
+    mono_ms until = s->now + p->lease_remaining_ms;
+
+    if (!p->is_leader) {
+        return;
+    }
+    if (admin_call_is_holders(call) &&
+        holders_hold(&s->holders, admin_call_client(call), s->now, until)) {
+        node_claim_held(s->node);
+    } else {
+        node_claim_told(s->node);
+    }
+}
+
 static void query_hold(struct server *s, struct slot *slot, const struct node_public *p)
 {
     struct raft_view view;
 
     raft_view_get(node_raft(s->node), &view);
-    if (p->is_leader) {
-        mono_ms until = s->now + p->lease_remaining_ms;
-        if (holders_hold(&s->holders, admin_call_client(slot->call), s->now, until)) {
-            node_claim_held(s->node);
-        } else {
-            node_claim_told(s->node);
-        }
-    }
+    tell_claim(s, slot->call, p);
     report_hold(&s->json, p, s->config->node_id, &view.cluster);
     answer_json(s, slot);
 }
@@ -234,7 +243,7 @@ static void query_run(struct server *s, struct slot *slot, const struct node_pub
         query_leader(s, slot, p, leader);
         break;
     case SLOT_IS_LEADER:
-        node_claim_told(s->node);
+        tell_claim(s, slot->call, p);
         report_is_leader(&s->json, p);
         answer_json(s, slot);
         break;
@@ -245,7 +254,7 @@ static void query_run(struct server *s, struct slot *slot, const struct node_pub
         (void)watch_differs(s, p, leader);
         json_reset(s);
         slot->started = true;
-        node_claim_told(s->node);
+        tell_claim(s, slot->call, p);
         report_watch(&s->json, p, leader);
         (void)admin_answer_more(slot->call, s->json.data, s->json.size);
         break;
@@ -301,10 +310,10 @@ void server_watchers_run(struct server *s)
         return;
     }
     json_reset(s);
-    node_claim_told(s->node);
     report_watch(&s->json, &p, &leader);
     for (uint32_t i = 0; i < s->slots_count; i++) {
         if (s->slots[i].kind == SLOT_WATCH && s->slots[i].started) {
+            tell_claim(s, s->slots[i].call, &p);
             (void)admin_answer_more(s->slots[i].call, s->json.data, s->json.size);
         }
     }
