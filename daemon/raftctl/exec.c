@@ -160,8 +160,8 @@ static int set_number(const char *name, uint64_t value)
     return setenv(name, text, 1); /* NOLINT(concurrency-mt-unsafe): one thread */
 }
 
-/* Is the terminal ours to give? Not when we write into a pipe: whoever reads it is in our group, and
- * would be without a terminal then. */
+/* Is the terminal ours to give? Not when we write into a pipe: whoever reads it is in our group,
+ * and would be without a terminal then. */
 static bool has_terminal(void)
 {
     struct stat st;

@@ -87,12 +87,20 @@ void family_signal(struct family *f, int number, pid_t except)
 
 uint32_t family_bury(struct family *f, pid_t kept)
 {
-    uint32_t left = 0;
+    uint32_t left;
+    bool buried;
 
-    look(f);
-    for (uint32_t i = 0; i < f->count; i++) {
-        pid_t pid = f->pids[i];
-        left += pid != kept && waitpid(pid, NULL, WNOHANG) == 0;
-    }
+    do { /* whom the buried left behind may have come to us after we looked */
+        left = 0;
+        buried = false;
+        look(f);
+        for (uint32_t i = 0; i < f->count; i++) {
+            if (f->pids[i] != kept) {
+                pid_t ended = waitpid(f->pids[i], NULL, WNOHANG);
+                left += ended == 0;
+                buried = buried || ended > 0;
+            }
+        }
+    } while (buried);
     return left + f->more;
 }

@@ -215,6 +215,29 @@ static void ends_what_it_left_behind(void **state)
     expect_nothing_left();
 }
 
+/* Each comes to the guardian when the one above it dies: at whatever moment it looks, somebody may be on
+ * the way. */
+static void misses_nobody(void **state)
+{
+    enum { TIMES = 200 };
+
+    (void)state;
+    for (int i = 0; i < TIMES; i++) {
+        start("trap '' TERM; d='[ $1 = 0 ] && { echo r; exec sleep 1000; }; "
+              "setsid sh -c \"$d\" sh $(($1 - 1)); :'; export d; sh -c \"$d\" sh 8; :",
+              LONG_MS, LONG_MS, 1);
+        expect_ready();
+        guard_stop(&guard);
+        struct guard_report r;
+        uint64_t deadline = mono_now_ms() + GIVE_UP_MS;
+        while (guard_next(&guard, &r) >= 0) {
+            assert_true(mono_now_ms() < deadline);
+            (void)poll(&(struct pollfd){.fd = guard.fd, .events = POLLIN}, 1, 100);
+        }
+        expect_nothing_left();
+    }
+}
+
 static void passes_signals_on(void **state)
 {
     (void)state;
@@ -257,6 +280,7 @@ int main(void)
         cmocka_unit_test(stops_it_with_grace),
         cmocka_unit_test(who_is_stopped_hears_it),
         cmocka_unit_test(ends_what_it_left_behind),
+        cmocka_unit_test(misses_nobody),
         cmocka_unit_test(passes_signals_on),
         cmocka_unit_test(outlives_nobody),
     };
