@@ -29,9 +29,11 @@ class Command(NamedTuple):
 
 
 class Scanner:
-    """Finds marked processes. Who has the mark and no fence is raftctl itself, or its guardian."""
+    """Finds the processes that have one of these marks: others test on this machine, too. Who has a mark
+    and no fence is raftctl itself, or its guardian."""
 
-    def __init__(self):
+    def __init__(self, marks):
+        self.marks = marks
         self.strangers = set()
 
     @staticmethod
@@ -45,14 +47,14 @@ class Scanner:
         return dict(word.decode(errors="replace").split("=", 1) for word in words if b"=" in word)
 
     def scan(self):
-        """(commands, pids of raftctls and guardians), of all marks."""
+        """(commands, pids of raftctls and guardians)"""
         pids = {int(name) for name in os.listdir("/proc") if name.isdigit()}
         self.strangers &= pids
         commands, others = [], []
         for pid in pids - self.strangers:
             env = self.environment(pid)
-            if MARK not in env:
-                if env:  # a fork that is about to become a marked one has its parent's
+            if env.get(MARK) not in self.marks:
+                if env:  # perhaps a raftctl before its execve(); its commands have the mark from their fork on
                     self.strangers.add(pid)
             elif "RAFTD_FENCE" in env:
                 commands += self.command(pid, env)
@@ -79,11 +81,13 @@ def comm(pid):
 class Exec:
     """One `raftctl exec`."""
     count = 0
+    marks = set()  # of all of them
 
     def __init__(self, node, *command, options=(), prefix=(), mark=None, env=None, **popen):
         Exec.count += 1
         self.node = node
         self.mark = mark or uuid.uuid4().hex
+        self.marks.add(self.mark)
         self.err_path = node.dir / f"exec{Exec.count}.err"
         self.out_path = node.dir / f"exec{Exec.count}.out"
         popen = {"stdin": subprocess.DEVNULL, **popen}
@@ -98,7 +102,7 @@ class Exec:
     # ---- What runs ----
 
     def commands(self):
-        return [c for c in Scanner().scan()[0] if c.mark == self.mark]
+        return Scanner({self.mark}).scan()[0]
 
     def running(self, count=1, seconds=10):
         """Wait until so many processes of the command run; they."""

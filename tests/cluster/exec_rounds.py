@@ -74,8 +74,7 @@ class Witness(threading.Thread):
 
     def __init__(self, marks):
         super().__init__(daemon=True)
-        self.marks = marks
-        self.scanner = Scanner()
+        self.scanner = Scanner(marks)
         self.lives = {}  # pid -> Life
         self.lock = threading.Lock()
         self.stopping = threading.Event()
@@ -102,7 +101,7 @@ class Witness(threading.Thread):
         select.select(fds, [], [], SCAN_S)
 
     def look(self):
-        commands = [c for c in self.scanner.scan()[0] if c.mark in self.marks]
+        commands = self.scanner.scan()[0]
         now = time.monotonic()
         for c in commands:
             if c.pid not in self.lives:
@@ -295,10 +294,8 @@ class Rounds:
     def check_end(self):
         self.check()
 
-        def left():
-            commands, others = Scanner().scan()
-            return [c for c in commands if c.mark in self.witness.marks] + others
-        wait_until(lambda: not left(), 5, "no command, no guardian and no raftctl is left")
+        scanner = Scanner(self.witness.scanner.marks)
+        wait_until(lambda: scanner.scan() == ([], []), 5, "no command, no guardian and no raftctl is left")
 
     def summary(self):
         statuses = sum((loop.statuses for loop in self.loops.values()), collections.Counter())

@@ -442,5 +442,5 @@ def test_it_gets_the_terminal_and_gives_it_back(single):
 
 
 def test_nothing_is_left_of_this_file():
-    commands, others = Scanner().scan()
+    commands, others = Scanner(Exec.marks).scan()
     assert not commands and not others
