@@ -139,9 +139,25 @@ static void take_claim(struct holder *h, const struct admin_reply *reply, enum l
     json_decref(claim);
 }
 
+/* A raftd that stops renews nothing. The connection stays: what was held is released on it. */
+static enum lease_verdict refused(struct holder *h, const struct admin_reply *reply)
+{
+    struct ctl_error why;
+
+    (void)command_refused(h->command, reply, &why);
+    (void)snprintf(h->where, sizeof h->where, "%.*s", (int)sizeof h->where - 1, why.message);
+    h->lease.open = false;
+    lease_lose(&h->lease);
+    return LEASE_LOST;
+}
+
 static int take_reply(struct holder *h, const struct admin_reply *reply, enum lease_verdict *out,
                       struct ctl_error *e)
 {
+    if (reply->code && reply->id == h->hold_id && h->lease.fence) {
+        *out = refused(h, reply);
+        return 0;
+    }
     if (reply->code) {
         return command_refused(h->command, reply, e);
     }

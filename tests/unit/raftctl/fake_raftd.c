@@ -179,7 +179,10 @@ static void hold(struct conn *c, const struct admin_request *r)
         answer(c, r, false,
                "{\"is_leader\":true,\"term\":7,\"fence\":7,\"lease_remaining_ms\":300,\"node\":1,"
                "\"cluster_id\":\"00112233445566778899aabbccddeeff\"}");
-    } else if (!m || (m->then && !m->then[0])) {
+    } else if (!m) {
+        answer(c, r, false,
+               "{\"is_leader\":false,\"term\":7,\"fence\":7,\"lease_remaining_ms\":0}");
+    } else if (m->then && !m->then[0]) {
         refuse(c, r, -RD_EINVALID, 0, "no such command");
     } else if (m->then) {
         answer(c, r, false, m->then);
