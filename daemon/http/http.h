@@ -52,7 +52,8 @@ struct http_ops {
     void (*state)(void *server, struct http_state *out);
     void (*put_leader)(void *server, struct buf *out);              /* the body of /v1/leader */
     void (*put_ready)(void *server, bool verbose, struct buf *out); /* lines of text */
-    void (*put_health)(void *server, struct buf *out); /* one line: what this node is */
+    /* One line: what this node is; `claim`: with the claim to lead, if there is one. */
+    void (*put_health)(void *server, bool claim, struct buf *out);
     void (*put_metrics)(void *server, struct buf *out);
     /* is_leader leaves the process, in whatever form. */
     void (*claim_told)(void *server);

@@ -79,27 +79,27 @@ static void run_readyz(struct http_call *call, const struct http_state *state)
                          .code = state->is_ready ? 200 : 503, .type = TYPE_TEXT, .body = &h->body});
 }
 
-static void answer_health(struct http_call *call, bool yes)
+static void answer_health(struct http_call *call, bool yes, bool claim)
 {
     struct http *h = call->http;
 
+    if (claim) {
+        h->ops.claim_told(h->ops.server);
+    }
     h->body.size = 0;
-    h->ops.put_health(h->ops.server, &h->body);
+    h->ops.put_health(h->ops.server, claim, &h->body);
     reply_send(call,
                &(struct http_reply){.code = yes ? 200 : 503, .type = TYPE_TEXT, .body = &h->body});
 }
 
 static void run_health_leader(struct http_call *call, const struct http_state *state)
 {
-    if (state->is_leader) {
-        call->http->ops.claim_told(call->http->ops.server);
-    }
-    answer_health(call, state->is_leader);
+    answer_health(call, state->is_leader, state->is_leader);
 }
 
 static void run_health_follower(struct http_call *call, const struct http_state *state)
 {
-    answer_health(call, state->is_follower && state->is_ready);
+    answer_health(call, state->is_follower && state->is_ready, false);
 }
 
 /* "b24f...", with or without the quotes of a header. */

@@ -20,7 +20,7 @@ enum {
     FIRST_FREE_FD = 4,
 };
 
-#define GUARD_NAME "raftctl-guard"
+#define GUARD_NAME "exec-guard"
 
 enum order_kind { ORDER_RENEW, ORDER_STOP, ORDER_SIGNAL };
 
@@ -108,12 +108,12 @@ static void terminate(struct guardian *g, uint64_t now)
 
 static void kill_all(struct guardian *g)
 {
+    (void)kill(-g->leader, SIGKILL);
+    family_signal(&g->family, SIGKILL, 0);
     if (!g->killing) {
         g->killing = true;
         report(GUARD_KILLING, 0);
     }
-    (void)kill(-g->leader, SIGKILL);
-    family_signal(&g->family, SIGKILL, 0);
 }
 
 static uint64_t kill_due(const struct guardian *g)

@@ -9,6 +9,10 @@
  * command itself: that comes to raftctl when the guardian has ended, so the group's number means no
  * other group for as long as raftctl has not done so, and either may kill the group at any time.
  *
+ * What has left the group *and* ignores SIGTERM comes to it one generation at a time, about a
+ * millisecond each: of such, the margin of the deadline is enough for some forty. What runs under
+ * another user by then (sudo) it may not kill.
+ *
  * Threads: one. Ownership: as said below. Times are on mono_now_ms()'s clock. */
 #ifndef RAFTD_RAFTCTL_GUARD_H
 #define RAFTD_RAFTCTL_GUARD_H

@@ -140,7 +140,7 @@ void job_turn(struct job *j, uint64_t now)
     }
     if (!j->gone && (code < 0 || j->forsaken)) {
         kill_all(j);
-    } else if (!j->gone && !j->killing && now >= j->kill_by) {
+    } else if (!j->gone && now >= j->kill_by) { /* it may have been stopped amid its work */
         (void)kill(j->guard.pid, SIGKILL);
     }
     if (j->gone) {
@@ -155,8 +155,5 @@ int job_fd(const struct job *j)
 
 uint64_t job_due(const struct job *j, uint64_t now)
 {
-    if (j->forsaken) {
-        return now + SWEEP_MS;
-    }
-    return j->killing ? UINT64_MAX : j->kill_by;
+    return j->forsaken || now >= j->kill_by ? now + SWEEP_MS : j->kill_by;
 }

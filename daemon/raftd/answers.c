@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <string.h>
 
 #include "base/check.h"
@@ -174,6 +175,16 @@ void server_answer(struct server *s, const struct node_answer *answer)
     answer_done(s, slot, answer);
 }
 
+void server_answer_view(struct server *s, struct slot *slot)
+{
+    json_reset(s);
+    if (slot->kind == SLOT_STATUS) {
+        answer_status(s, slot);
+    } else {
+        answer_members(s, slot);
+    }
+}
+
 /* ---- Queries ---- */
 
 static void query_leader(struct server *s, struct slot *slot, const struct node_public *p,
@@ -205,11 +216,17 @@ static void tell_claim(struct server *s, const struct admin_call *call, const st
 
 static void query_hold(struct server *s, struct slot *slot, const struct node_public *p)
 {
+    struct node_public now = *p;
     struct raft_view view;
 
+    if (s->draining) { /* nothing is claimed any more that has to be released after it */
+        now.is_leader = false;
+        now.lease_remaining_ms = 0;
+        (void)snprintf(now.reason, sizeof now.reason, "this raftd stops");
+    }
     raft_view_get(node_raft(s->node), &view);
-    tell_claim(s, slot->call, p);
-    report_hold(&s->json, p, s->config->node_id, &view.cluster);
+    tell_claim(s, slot->call, &now);
+    report_hold(&s->json, &now, s->config->node_id, &view.cluster);
     answer_json(s, slot);
 }
 
@@ -219,7 +236,7 @@ static bool watch_differs(struct server *s, const struct node_public *p,
 {
     struct node_public steady = *p;
 
-    steady.lease_remaining_ms = 0;
+    server_view_steady(&steady);
     if (p->state != NODE_FORMING && p->state != NODE_JOINING) {
         steady.reason[0] = 0; /* it counts milliseconds */
     }

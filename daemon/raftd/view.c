@@ -91,6 +91,15 @@ void server_view_members(const struct server *s, const struct raft_membership *m
     }
 }
 
+void server_view_steady(struct node_public *p)
+{
+    p->lease_remaining_ms = 0;
+    p->contact_ms = 0;
+    if (p->state == NODE_HANDING_OVER && p->is_leader) {
+        p->state = NODE_LEADER;
+    }
+}
+
 /* ---- The process ---- */
 
 enum { PROCESS_VIEW_MS = 100 };

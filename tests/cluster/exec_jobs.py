@@ -130,7 +130,7 @@ class Exec:
     @property
     def guardian(self):
         path = pathlib.Path(f"/proc/{self.pid}/task/{self.pid}/children")
-        return next(int(pid) for pid in path.read_text().split() if comm(pid) == "raftctl-guard")
+        return next(int(pid) for pid in path.read_text().split() if comm(pid) == "exec-guard")
 
     # ---- raftctl itself ----
 

@@ -102,7 +102,7 @@ def test_who_reads_its_output_sees_the_end(single):
         wait_until(lambda: {os.readlink(f"/proc/{guardian}/fd/{fd}") for fd in "012"} == {"/dev/null"}, 5,
                    "the guardian has let go of what is the command's")
         with open(f"/proc/{guardian}/cmdline", encoding="utf-8") as file:
-            assert file.read().rstrip("\0") == "raftctl-guard"
+            assert file.read().rstrip("\0") == "exec-guard"
 
 
 # ---- Waiting ----

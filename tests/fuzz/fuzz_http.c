@@ -62,7 +62,7 @@ static void open_room(void)
     const struct http_ops ops = {.state = op_state,
                                  .put_leader = op_put,
                                  .put_ready = op_put_ready,
-                                 .put_health = op_put,
+                                 .put_health = op_put_ready,
                                  .put_metrics = op_put,
                                  .claim_told = op_claim,
                                  .status = op_ask,

@@ -35,9 +35,9 @@ static void op_put_ready(void *server, bool verbose, struct buf *out)
     buf_put_str(out, "readiness\n");
 }
 
-static void op_put_health(void *server, struct buf *out)
+static void op_put_health(void *server, bool claim, struct buf *out)
 {
-    (void)server;
+    ((struct fixture *)server)->claim_shown = claim;
     buf_put_str(out, "health\n");
 }
 

@@ -31,7 +31,8 @@ struct fixture {
     uint32_t claims;                    /* told */
     struct http_call *asked[ASKED_MAX]; /* status and members, not answered yet */
     uint32_t asked_count;
-    bool verbose; /* of the last /readyz */
+    bool verbose;     /* of the last /readyz */
+    bool claim_shown; /* by put_health, last */
 };
 
 int fixture_setup(void **state);

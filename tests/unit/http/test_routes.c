@@ -174,7 +174,8 @@ static void test_claims_are_counted(void **state)
     static const char *const claiming[] = {"/health/leader", "/leader", "/primary", "/v1/leader",
                                            "/metrics"};
     static const char *const others[] = {
-        "/livez", "/readyz", "/replica", "/v1/leader?after=abcd", "/nothing", "/v1/leader?wait=1"};
+        "/livez",   "/readyz",          "/health/follower", "/replica", "/v1/leader?after=abcd",
+        "/nothing", "/v1/leader?wait=1"};
     struct fixture *f = *state;
     struct client c = client_open(f);
     struct answer a;
@@ -186,11 +187,14 @@ static void test_claims_are_counted(void **state)
     f->state.is_leader = true;
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         client_get(&c, others[i], &a);
+        assert_false(f->claim_shown);
     }
     assert_int_equal(f->claims, 0);
     for (uint32_t i = 0; i < sizeof claiming / sizeof claiming[0]; i++) {
         client_get(&c, claiming[i], &a);
         assert_int_equal(f->claims, i + 1);
+        assert_int_equal(f->claim_shown, strstr(a.body, "health") != NULL);
+        f->claim_shown = false;
     }
     client_close(&c);
 }
