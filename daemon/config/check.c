@@ -198,6 +198,26 @@ static void check_tls(struct load *l)
     }
 }
 
+/* The other process that has the address would be this one. */
+static void check_http(struct load *l)
+{
+    const struct config *c = &l->config;
+    char listen[UNITS_ADDRESS_SIZE];
+    char admin[sizeof c->admin_socket + sizeof "unix:"];
+
+    address_text(&c->listen, listen);
+    (void)snprintf(admin, sizeof admin, "unix:%s", c->admin_socket);
+    for (uint32_t i = 0; i < c->http_listen_count && !is_refused(l, "http", "listen"); i++) {
+        bool is_peers = strcmp(c->http_listen[i], listen) == 0;
+        if (is_peers || strcmp(c->http_listen[i], admin) == 0) {
+            load_error(l, place_of(l, "http", "listen"),
+                       "http.listen: %s is what %s listens on; choose another %s",
+                       c->http_listen[i], is_peers ? "[node] listen" : "[admin] socket",
+                       is_peers ? "port" : "path");
+        }
+    }
+}
+
 void load_check(struct load *l)
 {
     check_id(l);
@@ -206,4 +226,5 @@ void load_check(struct load *l)
     check_timing(l);
     check_members(l);
     check_tls(l);
+    check_http(l);
 }

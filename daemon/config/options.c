@@ -97,7 +97,7 @@ const struct option option_table[OPTIONS] = {
     {"http", "listen", "127.0.0.1:7480",
      "Address and port of the read-only HTTP interface: discovery, health and metrics, without "
      "authentication; or a Unix socket, as unix:/run/raftd/http.sock. One line for each, at most "
-     "8; an empty value switches it off.",
+     "8; an empty value takes away those before it: alone it switches HTTP off.",
      0, 0, FIELD(http_listen), OPTION_HTTP, OPTION_EMPTY_OK | OPTION_REPEATABLE},
     {"http", "max_watchers", "1024",
      "Clients that may wait or stream over HTTP at the same time; one more is answered 503.",

@@ -29,6 +29,8 @@ enum conn_phase {
     CONN_STREAMS, /* it has to go on taking what it is told */
 };
 
+#define HTTP_TYPE_NDJSON "application/x-ndjson"
+
 struct http_conn {
     RB_ENTRY(http_conn) link;
     struct http *http;

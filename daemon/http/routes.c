@@ -9,18 +9,39 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define TYPE_JSON "application/json"
 #define TYPE_TEXT "text/plain; charset=utf-8"
 #define TYPE_METRICS "text/plain; version=0.0.4; charset=utf-8"
-#define TYPE_NDJSON "application/x-ndjson"
 
 struct http_route {
     const char *path;
     void (*run)(struct http_call *call, const struct http_state *state);
 };
 
-/* ---- What was asked, after the '?' ---- */
+/* ---- What was asked: headers, and what stands after the '?' ---- */
+
+static const char *header_of(const struct http_call *call, const char *name)
+{
+    return evhttp_find_header(evhttp_request_get_input_headers(call->req), name);
+}
+
+/* Among the media types of an Accept header, and not refused there. */
+static bool accepts(const struct http_call *call, const char *type)
+{
+    const char *accept = header_of(call, "Accept");
+    size_t size = strlen(type);
+
+    for (const char *p = accept ? accept : ""; *p; p += strcspn(p, ","), p += *p == ',') {
+        p += strspn(p, " \t");
+        if (strncasecmp(p, type, size) == 0 && strchr(",; \t", p[size])) {
+            size_t length = strcspn(p, ",");
+            return !(length >= 4 && memcmp(p + length - 4, ";q=0", 4) == 0);
+        }
+    }
+    return false;
+}
 
 struct query {
     struct evkeyvalq pairs;
@@ -49,6 +70,21 @@ static void query_close(struct query *q)
     evhttp_clear_headers(&q->pairs);
 }
 
+/* Is it among them, without a value? libevent's parser does not take such. */
+static bool has_word(const char *query, const char *word)
+{
+    size_t size = strlen(word);
+
+    while (*query) {
+        size_t length = strcspn(query, "&");
+        if (length == size && memcmp(query, word, size) == 0) {
+            return true;
+        }
+        query += length + (query[length] == '&');
+    }
+    return false;
+}
+
 /* ---- Answers ---- */
 
 static void answer_text(struct http_call *call, int code, const char *text)
@@ -69,9 +105,7 @@ static void run_livez(struct http_call *call, const struct http_state *state)
 static void run_readyz(struct http_call *call, const struct http_state *state)
 {
     struct http *h = call->http;
-    const char *query = query_text(call);
-    /* Without a value, which libevent's parser does not take. */
-    bool verbose = strncmp(query, "verbose", strlen("verbose")) == 0;
+    bool verbose = has_word(query_text(call), "verbose");
 
     h->body.size = 0;
     h->ops.put_ready(h->ops.server, verbose, &h->body);
@@ -102,17 +136,17 @@ static void run_health_follower(struct http_call *call, const struct http_state 
     answer_health(call, state->is_follower && state->is_ready, false);
 }
 
-/* "b24f...", with or without the quotes of a header. */
+/* "b24f...", with or without the quotes of a header. Nobody has given any that is not 16 digits long. */
 static bool parse_etag(const char *text, uint64_t *out)
 {
-    char digits[17];
-    char *end;
+    size_t quoted = text[0] == '"';
+    char digits[17] = "";
 
-    if (sscanf(text, "\"%16[0-9a-fA-F]\"", digits) != 1 &&
-        sscanf(text, "%16[0-9a-fA-F]", digits) != 1) {
+    (void)sscanf(text + quoted, "%16[0-9a-fA-F]", digits);
+    if (strlen(digits) != 16 || strcmp(text + quoted + 16, quoted ? "\"" : "") != 0) {
         return false;
     }
-    *out = strtoull(digits, &end, 16);
+    *out = strtoull(digits, NULL, 16);
     return true;
 }
 
@@ -132,6 +166,7 @@ static const char *parse_wish(const struct http_call *call, struct wish *out)
         return "the query cannot be read: name=value, with & between them";
     }
     const char *after = query_get(&q, "after");
+    after = after ? after : header_of(call, "If-None-Match");
     const char *wait = query_get(&q, "wait");
     out->is_after = after && parse_etag(after, &out->etag);
     if (wait && units_parse_duration(wait, &out->wait_ms)) {
@@ -177,9 +212,7 @@ static void run_leader(struct http_call *call, const struct http_state *state)
 
 static void run_watch(struct http_call *call, const struct http_state *state)
 {
-    const char *accept = evhttp_find_header(evhttp_request_get_input_headers(call->req), "Accept");
-
-    watchers_stream(call, accept && strstr(accept, TYPE_NDJSON), state);
+    watchers_stream(call, accepts(call, HTTP_TYPE_NDJSON), state);
 }
 
 static void run_status(struct http_call *call, const struct http_state *state)

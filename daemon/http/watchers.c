@@ -7,7 +7,6 @@
 #include <stdio.h>
 
 #define TYPE_EVENTS "text/event-stream"
-#define TYPE_NDJSON "application/x-ndjson"
 
 enum { STREAM_SEND_BUFFER = 16 << 10 }; /* of the kernel: a slow reader is noticed earlier */
 
@@ -55,9 +54,14 @@ static bool admit(struct http_call *call)
         return true;
     }
     h->refused++;
-    (void)snprintf(why, sizeof why,
-                   "%" PRIu32 " clients wait or stream, the limit ([http] max_watchers)",
-                   h->watchers);
+    if (h->config.watchers_max == 0) {
+        (void)snprintf(why, sizeof why,
+                       "waiting and streaming are switched off ([http] max_watchers)");
+    } else {
+        (void)snprintf(why, sizeof why,
+                       "%" PRIu32 " clients wait or stream, the limit ([http] max_watchers)",
+                       h->watchers);
+    }
     reply_error(call, 503, "too_large", why);
     return false;
 }
@@ -124,7 +128,7 @@ static void begin(struct http_call *call)
 
     (void)setsockopt(bufferevent_getfd(call->conn->bev), SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
     conn_streams(call->conn);
-    reply_headers(call, call->is_ndjson ? TYPE_NDJSON : TYPE_EVENTS, 0);
+    reply_headers(call, call->is_ndjson ? HTTP_TYPE_NDJSON : TYPE_EVENTS, 0);
     evhttp_send_reply_start(call->req, 200, "OK");
 }
 
@@ -133,8 +137,8 @@ void watchers_stream(struct http_call *call, bool is_ndjson, const struct http_s
     struct http *h = call->http;
 
     if (call_is_head(call)) {
-        reply_send(
-            call, &(struct http_reply){.code = 200, .type = is_ndjson ? TYPE_NDJSON : TYPE_EVENTS});
+        reply_send(call, &(struct http_reply){.code = 200,
+                                              .type = is_ndjson ? HTTP_TYPE_NDJSON : TYPE_EVENTS});
         return;
     }
     if (!admit(call)) {

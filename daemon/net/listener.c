@@ -141,6 +141,8 @@ int listener_bind(const struct host_port *address, const char *option, uint32_t 
                   fd == -EADDRINUSE
                       ? "cannot listen: another process has this address, stop it or change the "
                         "option"
+                  : fd == -EACCES
+                      ? "cannot listen: ports below 1024 need root or CAP_NET_BIND_SERVICE"
                       : "cannot listen: that has to be an address of this machine",
                   LOG_STR("option", option), LOG_STR("host", address->host),
                   LOG_U64("port", address->port), LOG_ERR(fd));

@@ -102,7 +102,12 @@ static int bind_path(const struct local_config *config, const struct sockaddr_un
     struct stat st;
 
     if (bind(fd, (const struct sockaddr *)(const void *)address, sizeof *address)) {
-        return refuse_errno(config, "cannot create it", errno);
+        char what[160];
+        (void)snprintf(what, sizeof what,
+                       "cannot create it (let raftd's user write into its directory, or choose "
+                       "another path in %s)",
+                       config->option);
+        return refuse_errno(config, what, errno);
     }
     if (lstat(config->path, &st)) {
         return refuse_errno(config, "cannot look at it", errno);

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -22,8 +23,22 @@ struct client {
 
 /* ---- Connecting ---- */
 
+static bool is_other_file(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && !S_ISSOCK(st.st_mode);
+}
+
 static int connect_failed(struct ctl_error *e, const char *socket, int error)
 {
+    if (error == ECONNREFUSED && is_other_file(socket)) {
+        return ctl_fail(
+            e, -RD_EDAEMON,
+            "no raftd at %s: that is no socket. [admin] socket in raftd.conf says where "
+            "it is",
+            socket);
+    }
     switch (error) {
     case ENOENT:
     case ENOTDIR:

@@ -127,6 +127,7 @@ static int waited_enough(const struct exec *x, struct ctl_error *e)
     (void)ctl_fail(e, -RD_ETIMEOUT, "this node does not lead after %" PRIu64 " ms: %s",
                    mono_now_ms() - x->began, last[0] ? last : "raftd has not answered");
     e->status = EXEC_WAITED;
+    e->leader = x->missing[0] ? 0 : x->holder.leader;
     return e->code;
 }
 
@@ -303,6 +304,7 @@ static int lost(const struct exec *x, struct ctl_error *e)
                    x->job.killing || x->job.forsaken ? "killed" : "stopped",
                    mono_now_ms() - x->lost_at);
     e->status = EXEC_LOST;
+    e->leader = x->holder.leader;
     return e->code;
 }
 

@@ -47,8 +47,10 @@ bool follow_differs(const json_t *told, const json_t *state)
 
 json_t *follow_unreachable(const json_t *last, const char *reason)
 {
-    return json_pack("{s:s, s:b, s:I, s:n, s:n, s:i, s:s}", "state", "unreachable", "is_leader", 0,
-                     "term", (json_int_t)render_number(last, "term", 0), "leader", "fence",
+    json_t *term = json_object_get(last, "term");
+
+    return json_pack("{s:s, s:b, s:O?, s:n, s:n, s:i, s:s}", "state", "unreachable", "is_leader", 0,
+                     "term", json_is_integer(term) ? term : NULL, "leader", "fence",
                      "lease_remaining_ms", 0, "reason", reason);
 }
 
@@ -177,12 +179,27 @@ static void run(struct follow *f)
     }
 }
 
+/* A hook that nobody runs is noticed late. */
+static void note_hooks(const struct ctl *ctl, const char *path, const struct hook_list *list)
+{
+    if (list->count == 0) {
+        ctl_note(ctl, "raftctl: follow: there is no hook in %s yet", path);
+    }
+    if (list->idle) {
+        ctl_note(ctl, "raftctl: follow: %s is not executable, so it is not run (chmod +x)",
+                 list->idle);
+    }
+}
+
 int follow_run(struct ctl *ctl, const struct invocation *inv, struct ctl_error *e)
 {
     struct follow f = {.ctl = ctl, .error = e};
     struct hook_list list = {0};
     int code = hook_list_make(inv->text[OPT_HOOK], &list, e);
 
+    if (code == 0) {
+        note_hooks(ctl, inv->text[OPT_HOOK], &list);
+    }
     hook_list_done(&list);
     if (code) {
         return code;

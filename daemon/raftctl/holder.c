@@ -85,6 +85,7 @@ static void remember_where(struct holder *h, const json_t *change)
     struct buf words = BUF_INIT;
 
     render_where(change, &words);
+    h->leader = (uint32_t)render_number(json_object_get(change, "leader"), "id", 0);
     (void)snprintf(h->where, sizeof h->where, "%s", buf_str(&words));
     buf_done(&words);
 }

@@ -21,6 +21,7 @@ struct holder {
     uint64_t term;              /* as last answered */
     uint32_t node;              /* 0: not answered yet */
     char cluster_id[64];
+    uint32_t leader;  /* in it; 0: none is known */
     char where[1024]; /* what this node said last, in words; "": nothing yet */
 };
 

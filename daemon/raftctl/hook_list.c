@@ -26,11 +26,16 @@ bool hook_list_is_name(const char *name)
     return true;
 }
 
-static bool is_program(const char *path)
+static bool is_file(const char *path)
 {
     struct stat st;
 
-    return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+static bool is_program(const char *path)
+{
+    return is_file(path) && access(path, X_OK) == 0;
 }
 
 void hook_list_add(struct hook_list *l, const char *path)
@@ -67,8 +72,13 @@ static int list_directory(const char *path, struct hook_list *out, struct ctl_er
     for (struct dirent *entry = readdir(stream); entry; entry = readdir(stream)) {
         file.size = 0;
         buf_printf(&file, "%s/%s", path, entry->d_name);
-        if (hook_list_is_name(entry->d_name) && is_program(buf_str(&file))) {
+        if (!hook_list_is_name(entry->d_name) || !is_file(buf_str(&file))) {
+            continue;
+        }
+        if (is_program(buf_str(&file))) {
             hook_list_add(out, buf_str(&file));
+        } else if (!out->idle) {
+            out->idle = mem_strdup(buf_str(&file));
         }
     }
     (void)closedir(stream);
@@ -105,5 +115,6 @@ void hook_list_done(struct hook_list *l)
         mem_free(l->paths[i]);
     }
     mem_free(l->paths);
+    mem_free(l->idle);
     *l = (struct hook_list){0};
 }

@@ -10,6 +10,7 @@
 struct hook_list { /* zeroed: empty */
     uint32_t count;
     char **paths; /* owned */
+    char *idle;   /* one that would be a hook, were it executable; owned; NULL: there is none */
 };
 
 /* The executable files of a directory in byte order of their names, or one executable file.

@@ -67,7 +67,7 @@ const struct option option_table[OPT_COUNT] = {
                           "its process group (default 30s; 0s: never)"},
     [OPT_WAIT_TIMEOUT] = {"wait-timeout", 0, OPTION_DURATION, "D", 1, DAY_MS, NULL,
                           "give up when this node does not lead by then (default: never)"},
-    [OPT_GRACE] = {"grace", 0, OPTION_DURATION, "D", 1, DAY_MS, NULL,
+    [OPT_GRACE] = {"grace", 0, OPTION_DURATION, "D", 0, DAY_MS, NULL,
                    "from SIGTERM to SIGKILL, where the lease leaves so much (default 2s)"},
 };
 

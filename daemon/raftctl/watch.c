@@ -168,6 +168,7 @@ struct wait {
     uint64_t status_due; /* ms */
     uint64_t target;     /* index to have applied; 0: not known yet */
     char last[1024];     /* what this node said last, for people */
+    uint32_t leader;     /* in it; 0: none */
     bool met;
 };
 
@@ -176,6 +177,7 @@ static void remember(struct wait *w, const json_t *answer)
     struct buf line = BUF_INIT;
 
     render_where(answer, &line);
+    w->leader = (uint32_t)render_number(json_object_get(answer, "leader"), "id", 0);
     (void)snprintf(w->last, sizeof w->last, "%s", buf_str(&line));
     buf_done(&line);
 }
@@ -232,9 +234,10 @@ static int wait_step(struct wait *w, struct ctl_error *e)
         return 0;
     }
     if (code == -RD_ETIMEOUT && w->last[0]) {
-        return ctl_fail(e, code, "not %s after %" PRIu64 " ms: %s",
-                        option_table[OPT_FOR].choices[w->what], mono_now_ms() - w->started,
-                        w->last);
+        (void)ctl_fail(e, code, "waited for %s for %" PRIu64 " ms: %s",
+                       option_table[OPT_FOR].choices[w->what], mono_now_ms() - w->started, w->last);
+        e->leader = w->leader;
+        return code;
     }
     if (code == 0) {
         code = take_reply(w, &reply, e);

@@ -75,6 +75,16 @@ bool holders_is_holding(const struct holders *h, uint64_t client, mono_ms now)
     return row && is_alive(row, now);
 }
 
+uint32_t holders_alive(const struct holders *h, mono_ms now)
+{
+    uint32_t alive = 0;
+
+    for (uint32_t i = 0; i < h->count; i++) {
+        alive += is_alive(&h->rows[i], now);
+    }
+    return alive;
+}
+
 mono_ms holders_due(const struct holders *h, mono_ms now)
 {
     mono_ms due = UINT64_MAX;

@@ -30,6 +30,8 @@ bool holders_release(struct holders *h, uint64_t client, mono_ms now);
 
 /* Has the client not released what it was told, and has that not lapsed? */
 bool holders_is_holding(const struct holders *h, uint64_t client, mono_ms now);
+/* How many are. */
+uint32_t holders_alive(const struct holders *h, mono_ms now);
 /* When the next claim lapses; UINT64_MAX: there is none. */
 mono_ms holders_due(const struct holders *h, mono_ms now);
 

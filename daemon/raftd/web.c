@@ -106,6 +106,7 @@ static void put_ready(void *server, bool verbose, struct buf *out)
 static const char *no_leader_word(const struct server *s, const struct node_public *p)
 {
     uint32_t need = membership_quorum(raft_membership(node_raft(s->node)));
+    struct raft_view view;
 
     if (p->leader) {
         return NULL;
@@ -117,11 +118,16 @@ static const char *no_leader_word(const struct server *s, const struct node_publ
         return "unconfigured";
     case NODE_REMOVED:
         return "removed";
+    case NODE_LEADER:
+    case NODE_HANDING_OVER:
+        raft_view_get(node_raft(s->node), &view);
+        if (!view.leader_committed) { /* just elected: nobody had the time to answer it */
+            return "electing";
+        }
+        break;
     case NODE_FOLLOWER:
     case NODE_LEARNER:
     case NODE_CANDIDATE:
-    case NODE_LEADER:
-    case NODE_HANDING_OVER:
         break;
     }
     return node_voters_reachable(s->node, s->now) < need ? "no_quorum" : "electing";
@@ -219,7 +225,7 @@ static void put_metrics(void *server, struct buf *out)
         .status = &status,
         .counts = &s->counts,
         .watches = s->watches,
-        .holders = s->holders.count,
+        .holders = holders_alive(&s->holders, s->now),
         .started_s = (double)(mono_wall_ms() - (s->now - s->started)) / 1e3,
         .cpu_s = seconds(&used.ru_utime) + seconds(&used.ru_stime),
     };

@@ -164,6 +164,18 @@ def test_stream(three):
         assert states[-1]["fence"] > first["fence"]
 
 
+def test_a_hand_over_is_no_loss_of_a_quorum(three):
+    """Who was just elected has not been answered yet."""
+    leader = three.leader()
+    target = three.others(leader)[0]
+    with Stream(target) as stream:
+        states = [stream.state()]
+        leader.ok("transfer", target.id)
+        while not states[-1]["is_leader"]:
+            states.append(stream.state())
+    assert {s["reason"] for s in states} <= {None, "electing"}
+
+
 def test_stream_of_lines(three):
     leader = three.leader()
     with Stream(leader, "application/x-ndjson") as stream:

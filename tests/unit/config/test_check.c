@@ -205,6 +205,16 @@ static void tls_is_refused(void **state)
                    "F:4: tls.cert: holds the control character 0x01; remove it\n");
 }
 
+static void http_has_a_place_of_its_own(void **state)
+{
+    (void)state;
+    assert_refused("[node]\nid=1\nlisten=h:1\n[http]\nlisten=h:2\nlisten=h:1\n",
+                   "F:6: http.listen: h:1 is what [node] listen listens on; choose another port\n");
+    assert_refused(
+        "[node]\nid=1\n[admin]\nsocket=/s\n[http]\nlisten=unix:/s\n",
+        "F:6: http.listen: unix:/s is what [admin] socket listens on; choose another path\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -218,6 +228,7 @@ int main(void)
         cmocka_unit_test(overrides_are_named_as_first),
         cmocka_unit_test(members_include_this_node),
         cmocka_unit_test(tls_is_refused),
+        cmocka_unit_test(http_has_a_place_of_its_own),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -164,9 +164,10 @@ static void test_empty_lines_instead_of_chunks(void **state)
 /* What is behind a request that waits, or a stream, stays with the client. */
 static void test_read_ahead_is_bounded(void **state)
 {
-    static const char *const first[] = {"GET /v1/status HTTP/1.1\r\n\r\n",
-                                        "GET /v1/leader?after=abcd&wait=10m HTTP/1.1\r\n\r\n",
-                                        "GET /v1/watch HTTP/1.1\r\n\r\n"};
+    static const char *const first[] = {
+        "GET /v1/status HTTP/1.1\r\n\r\n",
+        "GET /v1/leader?after=000000000000abcd&wait=10m HTTP/1.1\r\n\r\n",
+        "GET /v1/watch HTTP/1.1\r\n\r\n"};
     struct fixture *f = *state;
     static char flood[1 << 16];
 
@@ -236,7 +237,7 @@ static void test_clients_that_leave_at_any_time(void **state)
         "GET /livez HTTP/1.1\r\nConnection: close\r\n\r\n" GET,
         "GET /livez HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
         "GET /v1/watch HTTP/1.1\r\n\r\n" GET,
-        "GET /v1/leader?after=abcd&wait=1s HTTP/1.1\r\n\r\n" GET,
+        "GET /v1/leader?after=000000000000abcd&wait=1s HTTP/1.1\r\n\r\n" GET,
         "POST /livez HTTP/1.1\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n",
         "POST /livez HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\na: b\r\n\r\n",
         "GET / HTTP/1.1\r\nno colon\r\n\r\n",

@@ -10,7 +10,7 @@ static void test_closed_with_everything_open(void **state)
         "GET /livez HT",
         "POST /livez HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
         "GET /v1/status HTTP/1.1\r\n\r\nGET /livez HTTP/1.1\r\n\r\n",
-        "GET /v1/leader?after=abcd&wait=10s HTTP/1.1\r\n\r\n",
+        "GET /v1/leader?after=000000000000abcd&wait=10s HTTP/1.1\r\n\r\n",
         "GET /v1/watch HTTP/1.1\r\n\r\n",
     };
     enum { COUNT = sizeof requests / sizeof requests[0] };
@@ -85,7 +85,7 @@ static void test_due(void **state)
     struct client c = client_open(f);
     fixture_settle(f);
     assert_int_equal(http_due(f->http), f->now + HTTP_SWEEP_MS);
-    client_send(&c, "GET /v1/leader?after=abcd&wait=70ms HTTP/1.1\r\n\r\n");
+    client_send(&c, "GET /v1/leader?after=000000000000abcd&wait=70ms HTTP/1.1\r\n\r\n");
     fixture_settle(f);
     assert_int_equal(http_due(f->http), f->now + 70);
     client_close(&c);

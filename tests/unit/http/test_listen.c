@@ -78,7 +78,7 @@ static void test_a_client_that_resets(void **state)
     assert_int_equal(evutil_make_socket_nonblocking(c.fd), 0);
     client_get(&c, "/livez", &a);
     assert_int_equal(a.status, 200);
-    client_send(&c, "GET /v1/leader?after=abcd&wait=10m HTTP/1.1\r\n\r\n");
+    client_send(&c, "GET /v1/leader?after=000000000000abcd&wait=10m HTTP/1.1\r\n\r\n");
     fixture_settle(f);
     assert_int_equal(fixture_stats(f).watchers, 1);
     /* It shows as an error only, which no event for the end of the stream hears of. */

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
-#define POLL "GET /v1/leader?after=abcd&wait=5s HTTP/1.1\r\n\r\n"
+#define POLL "GET /v1/leader?after=000000000000abcd&wait=5s HTTP/1.1\r\n\r\n"
 #define WATCH "GET /v1/watch HTTP/1.1\r\n\r\n"
 #define WATCH_LINES "GET /v1/watch HTTP/1.1\r\nAccept: application/x-ndjson\r\n\r\n"
 #define BEAT "event: hb\ndata: {}\n\n"
@@ -66,7 +66,7 @@ static void test_poll_without_a_change(void **state)
 static void test_the_longest_poll(void **state)
 {
     struct fixture *f = *state;
-    struct client c = watcher(f, "GET /v1/leader?after=abcd&wait=10m HTTP/1.1\r\n\r\n");
+    struct client c = watcher(f, "GET /v1/leader?after=000000000000abcd&wait=10m HTTP/1.1\r\n\r\n");
     struct answer a;
 
     fixture_pass(f, HTTP_WAIT_MAX_MS - HTTP_SWEEP_MS);
@@ -145,7 +145,7 @@ static void test_limit_of_watchers(void **state)
     client_get(&c, "/v1/watch", &a);
     assert_int_equal(a.status, 503);
     assert_non_null(strstr(a.body, "4 clients wait or stream"));
-    client_get(&c, "/v1/leader?after=abcd&wait=1s", &a);
+    client_get(&c, "/v1/leader?after=000000000000abcd&wait=1s", &a);
     assert_int_equal(a.status, 503);
     assert_int_equal(fixture_stats(f).refused, 2);
     client_get(&c, "/v1/leader?after=1&wait=1s", &a); /* does not wait */

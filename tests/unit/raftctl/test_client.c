@@ -47,7 +47,7 @@ static void nobody_there(void **state)
     }
     expect("-s /nowhere/x get a", 3, "", "no raftd at /nowhere/x: ");
     expect("-s /dev/null/x get a", 3, "", "no raftd at /dev/null/x: ");
-    expect("-s /dev/null get a", 3, "", "no raftd at /dev/null: nobody listens");
+    expect("-s /dev/null get a", 3, "", "no raftd at /dev/null: that is no socket");
 }
 
 static void nobody_there_as_json(void **state)

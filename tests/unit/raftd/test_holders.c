@@ -74,6 +74,8 @@ static void test_until_the_last_millisecond(void **state)
     assert_true(holders_hold(&h, 2, 100, 300));
     assert_true(holders_is_holding(&h, 2, 300));
     assert_int_equal(holders_due(&h, 300), 301);
+    assert_int_equal(holders_alive(&h, 300), 2);
+    assert_int_equal(holders_alive(&h, 301), 1);
     assert_false(holders_is_holding(&h, 2, 301));
     assert_int_equal(holders_due(&h, 301), 501);
     assert_false(holders_release(&h, 2, 301));
