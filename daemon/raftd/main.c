@@ -47,12 +47,16 @@ static int usage_error(void)
     return -RD_EUSAGE;
 }
 
+/* All that was printed, not only what the last flush had to write. */
+static int printed(void)
+{
+    return fflush(stdout) || ferror(stdout) ? RD_EXIT_IO : 0;
+}
+
 static int print_and_end(const char *text)
 {
-    if (fputs(text, stdout) < 0 || fflush(stdout)) {
-        return RD_EXIT_IO;
-    }
-    return 0;
+    (void)fputs(text, stdout);
+    return printed();
 }
 
 /* What it names is judged with the configuration; this is about its form. */
@@ -179,11 +183,11 @@ static int run(const struct options *o)
     }
     if (o->dump) {
         config_dump(&config, stdout);
-        return fflush(stdout) ? RD_EXIT_IO : 0;
+        return printed();
     }
     if (o->check) {
         (void)printf("%s: valid\n", o->source.path);
-        return fflush(stdout) ? RD_EXIT_IO : 0;
+        return printed();
     }
     return serve(&config, &o->source);
 }
