@@ -65,6 +65,7 @@ void conn_tls_shake(struct conn *c)
     int code = tls_handshake(c->tls);
 
     if (code == -RD_ETLS) {
+        c->env->stats->bad_frames++;
         char why[CONN_WHY_SIZE];
         bool plain = tls_is_plain(c->tls) && !c->is_dialled;
         (void)snprintf(why, sizeof why, "%s", tls_why(c->tls));

@@ -323,7 +323,7 @@ static void inbound_failed(void *arg, int code, const char *why)
         net_log_peer(in->net, "connection closed: peer breaks the protocol", in->id, in->conn, code,
                      why);
     } else if (code == -RD_ETLS) {
-        net_log_peer(in->net, "connection refused", in->id, in->conn, code, why);
+        net_log_peer(in->net, "inbound connection refused", in->id, in->conn, code, why);
     } else if (code == -ETIMEDOUT && !in->id) {
         net_log_peer(in->net, "connection closed: no hello within 3 s", 0, in->conn, code, why);
     } else {

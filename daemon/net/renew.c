@@ -60,6 +60,8 @@ void net_renew(evutil_socket_t fd, short what, void *arg)
     (void)what;
     if (renew_link(n) || renew_inbound(&n->accepted) || renew_inbound(&n->strangers)) {
         renew_later(n);
+    } else {
+        log_notice("net", "all connections use the certificates in force");
     }
 }
 

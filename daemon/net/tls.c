@@ -113,6 +113,12 @@ static int refused_by_alert(struct tls *t, int alert)
     }
 }
 
+static int refuse_plain(struct tls *t)
+{
+    t->plain = true;
+    return refuse(t, "speaks no TLS; set [tls] there, or take it away here", "");
+}
+
 static int refuse_error(struct tls *t, unsigned long error)
 {
     int reason = ERR_GET_REASON(error);
@@ -132,6 +138,11 @@ static int refuse_error(struct tls *t, unsigned long error)
             return refuse(t, "speaks no TLS 1.3", "");
         case SSL_R_NO_APPLICATION_PROTOCOL:
             return refuse(t, "speaks TLS, but not " TLS_ALPN, "");
+        case SSL_R_WRONG_VERSION_NUMBER:
+            if (!t->looked) { /* its answer was here before we could look */
+                return refuse_plain(t);
+            }
+            break;
         default:
             break;
         }
@@ -178,8 +189,7 @@ static int look(struct tls *t)
         return errno == EAGAIN || errno == EINTR ? -EAGAIN : -errno;
     }
     if (n > 0 && first != TLS_HANDSHAKE && first != TLS_ALERT) {
-        t->plain = true;
-        return refuse(t, "speaks no TLS; set [tls] there, or take it away here", "");
+        return refuse_plain(t);
     }
     t->looked = true;
     return 0;
