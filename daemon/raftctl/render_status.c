@@ -328,7 +328,7 @@ static void put_log(const json_t *status, struct buf *out)
 static void put_days(const json_t *tls, const char *key, const char *what, struct buf *out)
 {
     const json_t *left = json_object_get(tls, key);
-    json_int_t days = json_integer_value(left) / (24 * 60 * 60);
+    json_int_t days = json_integer_value(left) / 86400;
 
     if (!json_is_integer(left)) {
         return;
