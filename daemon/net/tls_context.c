@@ -270,6 +270,8 @@ static void set_rules(SSL_CTX *ctx)
                                        SSL_OP_NO_COMPRESSION | SSL_OP_IGNORE_UNEXPECTED_EOF);
     (void)SSL_CTX_set_mode(ctx,
                            SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    /* Else SSL_read() goes on for as long as somebody sends renewals of keys, and nothing else. */
+    (void)SSL_CTX_clear_mode(ctx, SSL_MODE_AUTO_RETRY);
     SSL_CTX_set_read_ahead(ctx, 0); /* what tls_pending() rests on */
     rd_assert(SSL_CTX_set_alpn_protos(ctx, ours, sizeof ours - 1) == 0);
     SSL_CTX_set_alpn_select_cb(ctx, choose_protocol, NULL);

@@ -140,7 +140,7 @@ static void warn_of(const char *option, const char *which, const char *until, in
     }
     log_write(left_s > 0 ? LOG_WARNING : LOG_ERROR, "raftd",
               left_s > 0 ? "a certificate expires soon"
-                         : "a certificate has expired: members refuse each other",
+                         : "a certificate has expired: what rests on it is refused",
               LOG_STR("option", option), LOG_STR("which", which), LOG_STR("not_after", until),
               LOG_I64("days_left", left_s / CERTS_DAY_S),
               LOG_STR("do", "put another in its place, then: raftctl reload"), LOG_END);
