@@ -100,6 +100,9 @@ size_t admin_call_unsent(const struct admin_call *call);
 /* A number of the connection that the call came on, never used for another one. */
 uint64_t admin_call_client(const struct admin_call *call);
 
+/* Has this client ever asked to `hold`? Then it says of all that it was told since when nobody acts on it. */
+bool admin_call_is_holders(const struct admin_call *call);
+
 /* Where the server keeps its own number for a call (and finds it at cancel). */
 void admin_call_set(struct admin_call *call, uint64_t token);
 uint64_t admin_call_get(const struct admin_call *call);

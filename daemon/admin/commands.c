@@ -131,6 +131,7 @@ static void run_is_leader(const struct server_ops *ops, struct admin_call *call,
 static void run_hold(const struct server_ops *ops, struct admin_call *call, struct admin_request *r)
 {
     (void)r;
+    call->conn->holds = true;
     ops->hold(ops->server, call);
 }
 
@@ -396,7 +397,8 @@ void admin_command_run(struct admin_conn *c, struct admin_request *request)
         refuse_permission(c, request);
         return;
     }
-    if (c->admin->draining && c->spared && command->run != run_release) {
+    if (c->admin->draining && c->spared && command->run != run_release &&
+        command->run != run_hold) {
         admin_conn_reply(c, request->id, -RD_ENOT_READY,
                          "this raftd stops, nothing was done: ask another member");
         return;

@@ -55,6 +55,11 @@ uint64_t admin_call_client(const struct admin_call *call)
     return call->conn->number;
 }
 
+bool admin_call_is_holders(const struct admin_call *call)
+{
+    return call->conn->holds;
+}
+
 void admin_call_set(struct admin_call *call, uint64_t token)
 {
     call->token = token;

@@ -40,6 +40,7 @@ struct admin_conn {
     bool dirty;       /* has output that admin_flush() has not tried to send yet */
     bool blocked;     /* the socket is full: write_event waits */
     bool paused;      /* not read until limits allow */
+    bool holds;       /* has asked to */
     bool spared;      /* from the drain: its `release` is waited for */
     bool input_ended; /* the client sends nothing more, but waits for its answers */
     bool ending;      /* broke the protocol: ends once the last reply is sent, or at ends_at */

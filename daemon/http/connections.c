@@ -1,11 +1,20 @@
-/* Connections as such: how many, and how long until a request. libevent has a time-out for silence
- * only, which a byte now and then defeats. */
+/* Connections as such: how many, how long each may take for what it is at, and how much it may send.
+ * libevent knows a time-out for silence only, which a byte now and then defeats, and no bound for the
+ * number of header lines or for the line that announces a chunk.
+ *
+ * The watermark stands only while libevent does not parse. A reader that leaves a full buffer as it is
+ * (the line of a chunk that does not end) is called again by bufferevents with a watermark, at once and
+ * for ever, and the loop never comes back. */
 #include "http/internal.h"
 
 #include "base/check.h"
 #include "base/mem.h"
 
-enum { READ_AHEAD_MAX = 2 * HTTP_HEADERS_MAX }; /* of pipelined requests */
+enum {
+    READ_AHEAD_MAX = 2 * HTTP_HEADERS_MAX, /* of pipelined requests */
+    UNPARSED_MAX = 2 * READ_AHEAD_MAX,     /* nothing that is a request needs as much */
+    TAKES_MAX = 2 * HTTP_LINES_MAX,        /* libevent takes a line, and then its end */
+};
 
 static int conn_compare(struct http_conn *a, struct http_conn *b)
 {
@@ -20,20 +29,48 @@ static int conn_compare(struct http_conn *a, struct http_conn *b)
 /* cppcheck-suppress unknownMacro */
 RB_GENERATE_INTERNAL(http_conns, http_conn, link, conn_compare, CONNS_LOCAL)
 
+/* ---- What comes and goes ---- */
+
+static void input_cb(struct evbuffer *input, const struct evbuffer_cb_info *info, void *conn)
+{
+    struct http_conn *c = conn;
+
+    if (c->phase == CONN_ASKS) {
+        c->takes += info->n_deleted > 0;
+        c->is_greedy = c->takes > TAKES_MAX || evbuffer_get_length(input) > UNPARSED_MAX;
+        c->http->sweep_now |= c->is_greedy;
+    }
+}
+
+static void output_cb(struct evbuffer *output, const struct evbuffer_cb_info *info, void *conn)
+{
+    struct http_conn *c = conn;
+
+    (void)output;
+    if (c->phase == CONN_STREAMS && info->n_deleted) {
+        c->due = 0; /* it goes on reading */
+    }
+}
+
 struct bufferevent *conns_bev_cb(struct event_base *base, void *http)
 {
     struct http *h = http;
     struct bufferevent *bev = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
 
     rd_assert(bev);
-    bufferevent_setwatermark(bev, EV_READ, 0, READ_AHEAD_MAX);
     bufferevent_incref(bev);
     struct http_conn *c = mem_zalloc(sizeof *c);
+    c->http = h;
     c->bev = bev;
-    c->due = mono_now_ms() + HTTP_REQUEST_MS;
+    c->phase = CONN_ASKS;
+    c->patience_ms = HTTP_REQUEST_MS;
+    c->input_cb = evbuffer_add_cb(bufferevent_get_input(bev), input_cb, c);
+    c->output_cb = evbuffer_add_cb(bufferevent_get_output(bev), output_cb, c);
+    rd_assert(c->input_cb && c->output_cb);
     RB_INSERT(http_conns, &h->conns, c);
     h->conns_count++;
-    h->conns_crowded = h->conns_count > h->config.watchers_max + HTTP_CONNECTIONS_SPARE;
+    h->sweep_now |= h->conns_count > h->config.watchers_max + HTTP_CONNECTIONS_SPARE;
+    listen_accepted(h);
     return bev;
 }
 
@@ -47,6 +84,53 @@ struct http_conn *conns_find(struct http *h, struct evhttp_request *req)
     return c;
 }
 
+/* ---- What it is at ---- */
+
+static void enter(struct http_conn *c, enum conn_phase phase, uint32_t patience_ms)
+{
+    c->phase = phase;
+    c->patience_ms = patience_ms;
+    c->due = 0;
+    c->takes = 0;
+    bufferevent_setwatermark(c->bev, EV_READ, 0, phase == CONN_ASKS ? 0 : READ_AHEAD_MAX);
+}
+
+void conn_asks(struct http_conn *c)
+{
+    enter(c, CONN_ASKS, HTTP_IDLE_MS);
+}
+
+void conn_waits(struct http_conn *c)
+{
+    enter(c, CONN_WAITS, 0);
+}
+
+void conn_watch_end(struct http_conn *c)
+{
+    bufferevent_data_cb read_cb;
+    bufferevent_data_cb write_cb;
+    bufferevent_event_cb event_cb;
+    void *arg;
+
+    bufferevent_getcb(c->bev, &read_cb, &write_cb, &event_cb, &arg);
+    bufferevent_setcb(c->bev, NULL, write_cb, event_cb, arg);
+    rd_assert(bufferevent_enable(c->bev, EV_READ) == 0);
+}
+
+/* Without reading: a client that has closed its side only is told all the same. */
+void conn_takes(struct http_conn *c)
+{
+    enter(c, CONN_TAKES, HTTP_STALL_MS);
+    rd_assert(bufferevent_disable(c->bev, EV_READ) == 0);
+}
+
+void conn_streams(struct http_conn *c)
+{
+    enter(c, CONN_STREAMS, HTTP_STALL_MS);
+}
+
+/* ---- Their ends ---- */
+
 /* libevent takes its callbacks away when it lets go of a connection. */
 static bool is_let_go(const struct http_conn *c)
 {
@@ -59,19 +143,67 @@ static bool is_let_go(const struct http_conn *c)
     return !event_cb;
 }
 
-static void conn_free(struct http *h, struct http_conn *c)
+static void conn_free(struct http_conn *c)
 {
+    struct http *h = c->http;
+
     RB_REMOVE(http_conns, &h->conns, c);
     h->conns_count--;
+    (void)evbuffer_remove_cb_entry(bufferevent_get_input(c->bev), c->input_cb);
+    (void)evbuffer_remove_cb_entry(bufferevent_get_output(c->bev), c->output_cb);
     (void)bufferevent_decref(c->bev); /* the last one: closes it */
     mem_free(c);
 }
 
-/* libevent finds it closed then, and lets go of it. */
+/* libevent frees it, and tells who holds a request on it, as after a time-out of its own. */
 static void conn_hang_up(struct http_conn *c)
 {
-    c->due = UINT64_MAX;
-    (void)shutdown(bufferevent_getfd(c->bev), SHUT_RDWR);
+    bufferevent_trigger_event(c->bev, BEV_EVENT_READING | BEV_EVENT_TIMEOUT, 0);
+    rd_assert(is_let_go(c));
+    conn_free(c);
+}
+
+static bool is_overdue(struct http_conn *c)
+{
+    bool owes = c->phase == CONN_STREAMS ? evbuffer_get_length(bufferevent_get_output(c->bev)) > 0
+                                         : c->phase != CONN_WAITS;
+
+    if (!owes) {
+        c->due = 0;
+    } else if (c->due == 0) {
+        c->due = c->http->now + c->patience_ms;
+    }
+    return owes && c->http->now >= c->due;
+}
+
+static void sweep_one(struct http_conn *c)
+{
+    struct http *h = c->http;
+
+    if (is_let_go(c)) {
+        conn_free(c);
+    } else if (c->is_greedy) {
+        h->refused++;
+        conn_hang_up(c);
+    } else if (is_overdue(c)) {
+        h->cut_off += c->phase != CONN_ASKS;
+        conn_hang_up(c);
+    }
+}
+
+/* The one that has been at asking, or at taking its answer, for the longest time; NULL: none is. */
+static struct http_conn *slowest(struct http *h)
+{
+    struct http_conn *found = NULL;
+    struct http_conn *c;
+
+    RB_FOREACH (c, http_conns, &h->conns) {
+        if ((c->phase == CONN_ASKS || c->phase == CONN_TAKES) &&
+            (!found || c->due - c->patience_ms < found->due - found->patience_ms)) {
+            found = c;
+        }
+    }
+    return found;
 }
 
 void conns_sweep(struct http *h)
@@ -81,21 +213,14 @@ void conns_sweep(struct http *h)
 
     for (struct http_conn *c = RB_MIN(http_conns, &h->conns); c; c = next) {
         next = RB_NEXT(http_conns, &h->conns, c);
-        if (is_let_go(c)) {
-            conn_free(h, c);
-        }
+        sweep_one(c);
     }
-    uint32_t over = h->conns_count > most ? h->conns_count - most : 0;
     struct http_conn *c;
-    RB_FOREACH (c, http_conns, &h->conns) {
-        bool is_idle = c->due != UINT64_MAX;
-        if (is_idle && (h->now >= c->due || over)) {
-            over -= over > 0;
-            h->refused += h->now < c->due;
-            conn_hang_up(c);
-        }
+    while (h->conns_count > most && (c = slowest(h)) != NULL) {
+        h->refused++;
+        conn_hang_up(c);
     }
-    h->conns_crowded = false;
+    h->sweep_now = false;
     h->sweep_at = h->conns_count ? h->now + HTTP_SWEEP_MS : UINT64_MAX;
 }
 
@@ -105,6 +230,6 @@ void conns_free(struct http *h)
 
     for (struct http_conn *c = RB_MIN(http_conns, &h->conns); c; c = next) {
         next = RB_NEXT(http_conns, &h->conns, c);
-        conn_free(h, c);
+        conn_free(c);
     }
 }

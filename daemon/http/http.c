@@ -16,7 +16,6 @@ static void open_evhttp(struct http *h)
     evhttp_set_max_body_size(h->evhttp, 0);
     evhttp_set_allowed_methods(h->evhttp, METHODS);
     evhttp_set_default_content_type(h->evhttp, NULL);
-    evhttp_set_timeout(h->evhttp, HTTP_IDLE_MS / 1000);
     evhttp_set_bevcb(h->evhttp, conns_bev_cb, h);
     evhttp_set_gencb(h->evhttp, routes_request_cb, h);
 }
@@ -63,9 +62,9 @@ void http_close(struct http *h)
         return;
     }
     watchers_free(h);
-    free_all(&h->fresh); /* their requests go with the connections */
+    evhttp_free(h->evhttp); /* requests go with their connections, and the calls are told */
+    free_all(&h->fresh);
     free_all(&h->asked);
-    evhttp_free(h->evhttp);
     conns_free(h);
     for (size_t i = 0; i < HTTP_LISTEN_MAX; i++) {
         local_remove(&h->files[i]);
@@ -84,7 +83,7 @@ static void answer_fresh(struct http *h)
         return;
     }
     h->ops.state(h->ops.server, &state);
-    while ((call = TAILQ_FIRST(&h->fresh)) != NULL) {
+    for (int i = 0; i < HTTP_ANSWERS_MAX && (call = TAILQ_FIRST(&h->fresh)) != NULL; i++) {
         TAILQ_REMOVE(&h->fresh, call, link);
         routes_run(call, &state);
     }
@@ -94,17 +93,17 @@ void http_turn(struct http *h, mono_ms now)
 {
     h->now = now;
     answer_fresh(h);
-    watchers_turn(h);
-    if (now >= h->sweep_at || h->conns_crowded) {
+    bool is_first = h->conns_count && h->sweep_at == UINT64_MAX;
+    if (is_first || now >= h->sweep_at || h->sweep_now) {
         conns_sweep(h);
-    } else if (h->conns_count && h->sweep_at == UINT64_MAX) {
-        h->sweep_at = now + HTTP_SWEEP_MS;
     }
+    watchers_turn(h); /* frees the calls of those that the sweep cut off, too */
+    listen_turn(h);
 }
 
 mono_ms http_due(const struct http *h)
 {
-    mono_ms due = watchers_due(h);
+    mono_ms due = TAILQ_EMPTY(&h->fresh) ? watchers_due(h) : h->now;
 
     return h->sweep_at < due ? h->sweep_at : due;
 }

@@ -4,10 +4,14 @@
  * to lead is computed at the moment of answering.
  *
  * Threads:   loop thread only.
- * Limits:    HTTP_HEADERS_MAX, no bodies; `max_watchers` requests that wait or stream, then 503, and
- *            HTTP_CONNECTIONS_SPARE connections more than that; who does not send a whole request
- *            within HTTP_REQUEST_MS, or leaves HTTP_UNREAD_MAX bytes of a stream unread, or takes none
- *            of it for HTTP_STALL_MS, is disconnected.
+ * Limits:    HTTP_HEADERS_MAX and HTTP_LINES_MAX, no bodies; `max_watchers` requests that wait or
+ *            stream, then 503; HTTP_CONNECTIONS_SPARE connections more than that, then the slowest is
+ *            disconnected. So is who does not send a whole request within HTTP_REQUEST_MS, does not take
+ *            the whole of an answer within HTTP_STALL_MS, leaves HTTP_UNREAD_MAX bytes of a stream
+ *            unread, or takes none of it for HTTP_STALL_MS.
+ * Errors:    what is no HTTP, too large, has a body or an unknown method is answered by libevent itself,
+ *            by a page in HTML (400, 413, 417, 501), and disconnected. A client that has closed its side
+ *            is answered, but has left as far as waiting and streams are concerned.
  * Ownership: a call lives from http_ops.status or .members until http_answer(). */
 #ifndef RAFTD_HTTP_HTTP_H
 #define RAFTD_HTTP_HTTP_H
@@ -24,6 +28,7 @@ struct http_call; /* one request that is answered later */
 
 enum {
     HTTP_HEADERS_MAX = 8 << 10,
+    HTTP_LINES_MAX = 128, /* each line costs more memory than it has bytes */
     HTTP_CONNECTIONS_SPARE = 256,
     HTTP_REQUEST_MS = 10000, /* for a whole request, from the connection on */
     HTTP_IDLE_MS = 75000,    /* from an answer to the next whole request */
@@ -47,7 +52,8 @@ struct http_ops {
     void (*state)(void *server, struct http_state *out);
     void (*put_leader)(void *server, struct buf *out);              /* the body of /v1/leader */
     void (*put_ready)(void *server, bool verbose, struct buf *out); /* lines of text */
-    void (*put_health)(void *server, struct buf *out); /* one line: what this node is */
+    /* One line: what this node is; `claim`: with the claim to lead, if there is one. */
+    void (*put_health)(void *server, bool claim, struct buf *out);
     void (*put_metrics)(void *server, struct buf *out);
     /* is_leader leaves the process, in whatever form. */
     void (*claim_told)(void *server);

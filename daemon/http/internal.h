@@ -2,14 +2,13 @@
  *
  * libevent frees a connection whenever its client goes, and tells so only who holds a request on it.
  * So each connection has a record with a reference to its bufferevent (connections.c), and each request
- * that waits or streams has a callback (streams.c). */
+ * hears of the end of its connection until its answer is said (replies.c). */
 #ifndef RAFTD_HTTP_INTERNAL_H
 #define RAFTD_HTTP_INTERNAL_H
 
 #include <bsd/sys/tree.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
-#include <event2/event_struct.h>
 #include <event2/http.h>
 #include <event2/listener.h>
 #include <sys/queue.h>
@@ -17,12 +16,29 @@
 #include "http/http.h"
 #include "net/local.h"
 
-enum { HTTP_SWEEP_MS = 100 };
+enum {
+    HTTP_SWEEP_MS = 100,
+    HTTP_ACCEPTS_MAX = 64, /* per turn, so that a flood of either does not hold the loop */
+    HTTP_ANSWERS_MAX = 16,
+};
+
+enum conn_phase {
+    CONN_ASKS,    /* libevent reads a request: the whole of it has to come in time */
+    CONN_WAITS,   /* its request is with us */
+    CONN_TAKES,   /* its answer is said: it has to take the whole of it in time */
+    CONN_STREAMS, /* it has to go on taking what it is told */
+};
 
 struct http_conn {
     RB_ENTRY(http_conn) link;
+    struct http *http;
     struct bufferevent *bev; /* with a reference of ours */
-    mono_ms due;             /* a whole request has to be here by then; UINT64_MAX: it is */
+    struct evbuffer_cb_entry *input_cb, *output_cb;
+    enum conn_phase phase;
+    uint32_t patience_ms;
+    mono_ms due;    /* 0: patience_ms after the next sweep */
+    uint32_t takes; /* from its input by libevent, for the request it reads */
+    bool is_greedy; /* over a limit: to be cut off */
 };
 RB_HEAD(http_conns, http_conn);
 
@@ -34,12 +50,11 @@ struct http_call {
     struct evhttp_request *req; /* NULL: libevent has freed it, the client is gone */
     const struct http_route *route;
     struct http_conn *conn;
-    struct event closed; /* the client has closed its side; while the call waits or streams */
-    bool is_watcher;     /* `closed` is armed, the call counts as a watcher */
-    bool is_gone;        /* to be freed by the next turn */
-    bool is_ndjson;      /* a stream: lines instead of events */
-    uint64_t etag;       /* waits: for any other; streams: told last */
-    mono_ms until;       /* waits */
+    bool is_watcher; /* waits or streams, and counts as such */
+    bool is_gone;    /* a watcher to be freed by the next turn */
+    bool is_ndjson;  /* a stream: lines instead of events */
+    uint64_t etag;   /* waits: for any other; streams: told last */
+    mono_ms until;   /* waits */
 };
 TAILQ_HEAD(http_calls, http_call);
 
@@ -49,10 +64,13 @@ struct http {
     struct http_config config; /* listen[] is not kept */
     struct evhttp *evhttp;
     struct local_file files[HTTP_LISTEN_MAX];
-    mono_ms now; /* of the turn */
+    struct evconnlistener *listeners[HTTP_LISTEN_MAX]; /* libevent's */
+    uint32_t accepted;                                 /* since the last turn */
+    uint32_t first_listener;                           /* modulo their number */
+    mono_ms now;                                       /* of the turn */
     struct http_conns conns;
     uint32_t conns_count;
-    bool conns_crowded; /* more than may be: the next sweep is now */
+    bool sweep_now; /* one is over a limit, or they are too many */
     mono_ms sweep_at;
     struct http_calls fresh;   /* not looked at yet */
     struct http_calls asked;   /* the server answers them */
@@ -71,9 +89,18 @@ struct bufferevent *conns_bev_cb(struct event_base *base, void *http);
 struct http_conn *conns_find(struct http *h, struct evhttp_request *req);
 void conns_sweep(struct http *h);
 void conns_free(struct http *h);
+/* It begins to ask for another request, waits for the answer, takes it, or takes a stream. */
+void conn_asks(struct http_conn *c);
+void conn_waits(struct http_conn *c);
+void conn_takes(struct http_conn *c); /* after it was said */
+void conn_streams(struct http_conn *c);
+/* While it waits: hear when the client leaves. Nobody else reads then. */
+void conn_watch_end(struct http_conn *c);
 
 /* listen.c */
 int listen_open(struct http *h, const struct http_config *config);
+void listen_accepted(struct http *h); /* one more, within the callback */
+void listen_turn(struct http *h);
 
 /* routes.c: a request has come (the callback of libevent), and what is done about it in the turn. */
 void routes_request_cb(struct evhttp_request *req, void *http);
@@ -91,12 +118,15 @@ void reply_send(struct http_call *call, const struct http_reply *reply);
 /* An error of section 3's form, {"error":{"code","message"}}. */
 void reply_error(struct http_call *call, int status, const char *code, const char *message);
 void reply_headers(struct http_call *call, const char *type, uint64_t etag);
+/* From now on call->req is NULL when libevent has freed the request. */
+void call_watch_end(struct http_call *call);
 void call_free(struct http_call *call);
 bool call_is_head(const struct http_call *call);
 
 /* watchers.c: requests that wait, and streams. They take the call. */
 void watchers_wait(struct http_call *call, uint64_t etag, uint64_t wait_ms);
 void watchers_stream(struct http_call *call, bool is_ndjson, const struct http_state *state);
+void watchers_gone(struct http_call *call); /* its client has left; callbacks only */
 void watchers_turn(struct http *h);
 mono_ms watchers_due(const struct http *h);
 void watchers_free(struct http *h);

@@ -26,7 +26,8 @@ static void retry_cb(evutil_socket_t fd, short what, void *listener)
     (void)evconnlistener_enable(listener);
 }
 
-/* Out of descriptors: the listener stays readable and would spin. The other listeners say so. */
+/* Out of descriptors: the listener stays readable and would spin. The other listeners say so. Whoever
+ * closes the room runs the loop no more, so the timer does not outlive the listener. */
 static void accept_error_cb(struct evconnlistener *listener, void *arg)
 {
     const struct timeval rest = {.tv_usec = (suseconds_t)REST_MS * 1000};
@@ -35,6 +36,31 @@ static void accept_error_cb(struct evconnlistener *listener, void *arg)
     (void)evconnlistener_disable(listener);
     (void)event_base_once(evconnlistener_get_base(listener), -1, EV_TIMEOUT, retry_cb, listener,
                           &rest);
+}
+
+/* The accepting goes on as long as there is somebody, and the turn with it. */
+void listen_accepted(struct http *h)
+{
+    if (++h->accepted < HTTP_ACCEPTS_MAX) {
+        return;
+    }
+    for (uint32_t i = 0; i < h->config.listen_count; i++) {
+        (void)evconnlistener_disable(h->listeners[i]);
+    }
+}
+
+/* Who is enabled first is asked first: another one each time, or a flood on one would be all there is. */
+void listen_turn(struct http *h)
+{
+    uint32_t count = h->config.listen_count;
+
+    if (h->accepted >= HTTP_ACCEPTS_MAX) {
+        h->first_listener++;
+        for (uint32_t i = 0; i < count; i++) {
+            (void)evconnlistener_enable(h->listeners[(h->first_listener + i) % count]);
+        }
+    }
+    h->accepted = 0;
 }
 
 /* A bound socket, or -RD_ECONFIG. */
@@ -53,9 +79,9 @@ static int open_socket(const char *address, struct local_file *file)
     return code ? code : fd;
 }
 
-static int listen_on(struct http *h, const char *address, struct local_file *file)
+static int listen_on(struct http *h, const char *address, uint32_t position)
 {
-    int fd = open_socket(address, file);
+    int fd = open_socket(address, &h->files[position]);
 
     if (fd < 0) {
         return fd;
@@ -69,6 +95,7 @@ static int listen_on(struct http *h, const char *address, struct local_file *fil
     }
     evconnlistener_set_error_cb(listener, accept_error_cb);
     rd_assert(evhttp_bind_listener(h->evhttp, listener));
+    h->listeners[position] = listener;
     return 0;
 }
 
@@ -77,7 +104,7 @@ int listen_open(struct http *h, const struct http_config *config)
     int code = 0;
 
     for (uint32_t i = 0; i < config->listen_count && code == 0; i++) {
-        code = listen_on(h, config->listen[i], &h->files[i]);
+        code = listen_on(h, config->listen[i], i);
     }
     return code;
 }

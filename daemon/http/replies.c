@@ -32,11 +32,28 @@ static const char *reason_of(int code)
 
 void call_free(struct http_call *call)
 {
-    if (call->is_watcher) {
-        (void)event_del(&call->closed);
-        call->http->watchers--;
-    }
+    call->http->watchers -= call->is_watcher;
     mem_free(call);
+}
+
+/* libevent frees the connection. The request goes with it, or is left to us without one. */
+static void closed_cb(struct evhttp_connection *connection, void *arg)
+{
+    struct http_call *call = arg;
+
+    (void)connection;
+    if (!evhttp_request_get_connection(call->req)) {
+        evhttp_send_reply_end(call->req); /* frees it */
+    }
+    call->req = NULL;
+    if (call->is_watcher) {
+        watchers_gone(call);
+    }
+}
+
+void call_watch_end(struct http_call *call)
+{
+    evhttp_connection_set_closecb(evhttp_request_get_connection(call->req), closed_cb, call);
 }
 
 bool call_is_head(const struct http_call *call)
@@ -63,13 +80,10 @@ void reply_headers(struct http_call *call, const char *type, uint64_t etag)
     }
 }
 
-/* The connection is asked for the next request from now on. */
-static void done_cb(struct evhttp_request *req, void *arg)
+static void taken_cb(struct evhttp_request *req, void *conn)
 {
-    struct http_conn *conn = arg;
-
     (void)req;
-    conn->due = mono_now_ms() + HTTP_IDLE_MS;
+    conn_asks(conn);
 }
 
 /* libevent adds the length of a body, but not for HEAD. */
@@ -86,8 +100,12 @@ static void put_length(struct http_call *call, size_t size)
 void reply_send(struct http_call *call, const struct http_reply *reply)
 {
     struct evhttp_request *req = call->req;
-    struct evbuffer *out = evhttp_request_get_output_buffer(req);
+    struct http_conn *conn = call->conn;
 
+    if (!req) {
+        call_free(call);
+        return;
+    }
     reply_headers(call, reply->type, reply->etag);
     if (reply->code == 405 || reply->code == 204) {
         put_header(call, "Allow", "GET, HEAD, OPTIONS");
@@ -96,14 +114,14 @@ void reply_send(struct http_call *call, const struct http_reply *reply)
         put_length(call, reply->body->size);
     }
     if (reply->body && !call_is_head(call)) {
-        rd_assert(evbuffer_add(out, reply->body->data, reply->body->size) == 0);
+        rd_assert(evbuffer_add(evhttp_request_get_output_buffer(req), reply->body->data,
+                               reply->body->size) == 0);
     }
-    if (call->is_watcher) {
-        evhttp_connection_set_closecb(evhttp_request_get_connection(req), NULL, NULL);
-    }
-    evhttp_request_set_on_complete_cb(req, done_cb, call->conn);
+    evhttp_connection_set_closecb(evhttp_request_get_connection(req), NULL, NULL);
+    evhttp_request_set_on_complete_cb(req, taken_cb, conn);
     call_free(call);
     evhttp_send_reply(req, reply->code, reason_of(reply->code), NULL);
+    conn_takes(conn);
 }
 
 void reply_error(struct http_call *call, int status, const char *code, const char *message)

@@ -79,27 +79,27 @@ static void run_readyz(struct http_call *call, const struct http_state *state)
                          .code = state->is_ready ? 200 : 503, .type = TYPE_TEXT, .body = &h->body});
 }
 
-static void answer_health(struct http_call *call, bool yes)
+static void answer_health(struct http_call *call, bool yes, bool claim)
 {
     struct http *h = call->http;
 
+    if (claim) {
+        h->ops.claim_told(h->ops.server);
+    }
     h->body.size = 0;
-    h->ops.put_health(h->ops.server, &h->body);
+    h->ops.put_health(h->ops.server, claim, &h->body);
     reply_send(call,
                &(struct http_reply){.code = yes ? 200 : 503, .type = TYPE_TEXT, .body = &h->body});
 }
 
 static void run_health_leader(struct http_call *call, const struct http_state *state)
 {
-    if (state->is_leader) {
-        call->http->ops.claim_told(call->http->ops.server);
-    }
-    answer_health(call, state->is_leader);
+    answer_health(call, state->is_leader, state->is_leader);
 }
 
 static void run_health_follower(struct http_call *call, const struct http_state *state)
 {
-    answer_health(call, state->is_follower && state->is_ready);
+    answer_health(call, state->is_follower && state->is_ready, false);
 }
 
 /* "b24f...", with or without the quotes of a header. */
@@ -275,14 +275,18 @@ void routes_request_cb(struct evhttp_request *req, void *http)
     call->req = req;
     call->route = find(uri ? evhttp_uri_get_path(uri) : NULL);
     call->conn = conns_find(h, req);
-    call->conn->due = UINT64_MAX;
+    conn_waits(call->conn);
+    call_watch_end(call);
     TAILQ_INSERT_TAIL(&h->fresh, call, link);
 }
 
 void routes_run(struct http_call *call, const struct http_state *state)
 {
+    if (!call->req) { /* its client has left already */
+        call_free(call);
+        return;
+    }
     enum evhttp_cmd_type method = evhttp_request_get_command(call->req);
-
     if (!call->route) {
         refuse_path(call);
     } else if (method == EVHTTP_REQ_OPTIONS) {

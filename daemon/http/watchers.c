@@ -1,11 +1,9 @@
-/* Who hears of changes: requests that wait for one, and streams. While a request is open libevent does
- * not look whether its client is still there, so we do. */
+/* Who hears of changes: requests that wait for one, and streams. */
 #include "base/check.h"
 #include "base/log.h"
 #include "http/internal.h"
 
 #include <inttypes.h>
-#include <netinet/in.h>
 #include <stdio.h>
 
 #define TYPE_EVENTS "text/event-stream"
@@ -15,33 +13,12 @@ enum { STREAM_SEND_BUFFER = 16 << 10 }; /* of the kernel: a slow reader is notic
 
 /* ---- The client goes ---- */
 
-static void mark_gone(struct http_call *call)
+void watchers_gone(struct http_call *call)
 {
     if (!call->is_gone) {
         call->is_gone = true;
         call->http->gone++;
     }
-}
-
-static void client_left_cb(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd;
-    (void)what;
-    mark_gone(arg);
-}
-
-/* libevent frees the connection. The request goes with it, or is left to us without one. */
-static void connection_closed_cb(struct evhttp_connection *connection, void *arg)
-{
-    struct http_call *call = arg;
-
-    (void)connection;
-    if (!evhttp_request_get_connection(call->req)) {
-        evhttp_send_reply_end(call->req); /* frees it */
-    }
-    call->req = NULL;
-    (void)event_del(&call->closed); /* before its descriptor is somebody else's */
-    mark_gone(call);
 }
 
 static void cut(struct http_call *call)
@@ -87,15 +64,8 @@ static bool admit(struct http_call *call)
 
 static void join(struct http_call *call, struct http_calls *calls)
 {
-    struct http *h = call->http;
-    struct evhttp_connection *connection = evhttp_request_get_connection(call->req);
-    int fd = bufferevent_getfd(evhttp_connection_get_bufferevent(connection));
-
     call->is_watcher = true;
-    h->watchers++;
-    rd_assert(!event_assign(&call->closed, h->base, fd, EV_CLOSED, client_left_cb, call));
-    rd_assert(!event_add(&call->closed, NULL));
-    evhttp_connection_set_closecb(connection, connection_closed_cb, call);
+    call->http->watchers++;
     TAILQ_INSERT_TAIL(calls, call, link);
 }
 
@@ -107,6 +77,7 @@ void watchers_wait(struct http_call *call, uint64_t etag, uint64_t wait_ms)
         call->etag = etag;
         call->until = h->now + wait_ms;
         join(call, &h->waiting);
+        conn_watch_end(call->conn);
     }
 }
 
@@ -116,12 +87,10 @@ void watchers_wait(struct http_call *call, uint64_t etag, uint64_t wait_ms)
 static void stream_put(struct http_call *call, const struct buf *text)
 {
     struct http *h = call->http;
-    struct bufferevent *bev =
-        evhttp_connection_get_bufferevent(evhttp_request_get_connection(call->req));
 
-    if (evbuffer_get_length(bufferevent_get_output(bev)) > HTTP_UNREAD_MAX) {
+    if (evbuffer_get_length(bufferevent_get_output(call->conn->bev)) > HTTP_UNREAD_MAX) {
         h->cut_off++;
-        mark_gone(call);
+        watchers_gone(call);
         return;
     }
     rd_assert(evbuffer_add(h->chunk, text->data, text->size) == 0);
@@ -152,13 +121,9 @@ static void put_beat(struct buf *out, bool is_ndjson)
 static void begin(struct http_call *call)
 {
     const int size = STREAM_SEND_BUFFER;
-    const struct timeval stall = {.tv_sec = HTTP_STALL_MS / 1000};
-    struct bufferevent *bev =
-        evhttp_connection_get_bufferevent(evhttp_request_get_connection(call->req));
 
-    (void)setsockopt(bufferevent_getfd(bev), SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
-    (void)bufferevent_set_timeouts(bev, NULL,
-                                   &stall); /* silence of the client is no reason to end */
+    (void)setsockopt(bufferevent_getfd(call->conn->bev), SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    conn_streams(call->conn);
     reply_headers(call, call->is_ndjson ? TYPE_NDJSON : TYPE_EVENTS, 0);
     evhttp_send_reply_start(call->req, 200, "OK");
 }
@@ -300,7 +265,7 @@ static void cut_all(struct http *h, struct http_calls *calls)
     struct http_call *call;
 
     TAILQ_FOREACH (call, calls, link) {
-        mark_gone(call);
+        watchers_gone(call);
     }
     reap(h, calls);
 }

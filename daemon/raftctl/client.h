@@ -38,8 +38,8 @@ bool client_is_refusal(const struct admin_reply *reply);
  * any more: a stream that rarely says something would notice only with its next line. */
 void client_mind_reader(struct client *c, int fd);
 
-/* For who waits for more than one thing: readable, client_receive() may have something at once. May have
- * something already: call it until -RD_ETIMEOUT first. */
+/* For who waits for more than one thing: readable, client_receive() may have something at once.
+ * May have something already: call it until -RD_ETIMEOUT first. */
 int client_fd(const struct client *c);
 
 /* Connect without a client: a non-blocking, close-on-exec descriptor. Errors as client_open(). */

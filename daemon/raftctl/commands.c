@@ -12,6 +12,7 @@
 #include "raftctl/bench.h"
 #include "raftctl/changes.h"
 #include "raftctl/check.h"
+#include "raftctl/exec.h"
 #include "raftctl/follow.h"
 #include "raftctl/recover.h"
 #include "raftctl/render.h"
@@ -451,6 +452,31 @@ const struct command command_table[] = {
                 "the higher "
                 "last_index.",
      .run = check_run},
+    {.name = "exec",
+     .args = "-- CMD...",
+     .args_min = 1,
+     .args_max = 1,
+     .takes_rest = true,
+     .options = OPTIONS(OPT_WAIT_TIMEOUT, OPT_GRACE, OPT_END),
+     .required = OPT_END,
+     .help = "run a command only while this node leads",
+     .details =
+         "Waits until this node may act as leader, then runs CMD (no shell, a process group of its "
+         "own) with RAFTD_FENCE, RAFTD_TERM, RAFTD_NODE_ID and RAFTD_CLUSTER_ID in its "
+         "environment; what it writes to elsewhere should refuse a fence lower than the highest it "
+         "has seen. When leadership ends, CMD and all that it has started get SIGTERM, and SIGKILL "
+         "after --grace, but no later than the end of the lease: that is 0.8 of the election "
+         "timeout (400ms by default) after raftd confirmed it last, whatever the grace. A daemon "
+         "that does not answer counts as leadership lost, and so does a raftctl that is stopped; "
+         "when raftctl is killed, CMD is killed at once. What CMD leaves behind when it ends by "
+         "itself is ended in the same way. HUP, INT, QUIT, USR1, USR2, ALRM, TERM, CONT and WINCH "
+         "are passed on to it, TSTP as STOP. It has to be a program that this user may signal "
+         "(no sudo). Exit status: that of CMD, 128+N when signal N ended it; 75 when "
+         "leadership was lost; 124 when --wait-timeout passed; 125 when raftctl failed; 126 or 127 "
+         "when CMD cannot be run or is not found.",
+     .examples = "  raftctl exec -- /usr/local/bin/scheduler --queue mail\n"
+                 "  raftctl exec --wait-timeout 5s -- ./nightly || test $? = 124\n",
+     .run = exec_run},
     {.name = "backup",
      .args = "FILE",
      .args_min = 1,

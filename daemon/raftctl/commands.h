@@ -22,6 +22,7 @@ struct command {
     const char *name;
     const char *args; /* as shown, "" when none */
     uint32_t args_min, args_max;
+    bool takes_rest; /* the first argument and all that follows are somebody else's command line */
     const enum option_id *options; /* ends with OPT_END */
     enum option_id required;       /* an option that must be given, or OPT_END */
     const enum option_id *also;    /* more of them, ends with OPT_END; NULL: none */

@@ -29,6 +29,7 @@ int ctl_fail(struct ctl_error *e, int code, const char *format, ...)
 
     e->code = code;
     e->leader = 0;
+    e->status = 0;
     va_start(args, format);
     (void)vsnprintf(e->message, sizeof e->message, format, args);
     va_end(args);
@@ -72,6 +73,11 @@ void ctl_error_json(const struct ctl_error *e, struct buf *out)
     json_decref(error);
 }
 
+static int exit_status(const struct ctl_error *e)
+{
+    return e->status ? e->status : err_exit_ctl(e->code);
+}
+
 int ctl_report(const struct ctl *ctl, const char *command, const struct ctl_error *e)
 {
     if (ctl->json) {
@@ -80,7 +86,7 @@ int ctl_report(const struct ctl *ctl, const char *command, const struct ctl_erro
         ctl_error_json(e, &out);
         (void)ctl_write_line(&out, &ignored);
         buf_done(&out);
-        return err_exit_ctl(e->code);
+        return exit_status(e);
     }
     (void)fprintf(stderr, "raftctl: %s%s", command ? command : "", command ? ": " : "");
     /* A bad command line and a daemon that does not answer are clear without a code. */
@@ -92,7 +98,7 @@ int ctl_report(const struct ctl *ctl, const char *command, const struct ctl_erro
         (void)fprintf(stderr, " (the leader is node %u)", e->leader);
     }
     (void)fputc('\n', stderr);
-    return err_exit_ctl(e->code);
+    return exit_status(e);
 }
 
 __attribute__((format(printf, 2, 0))) static void put_line(struct buf *text, const char *format,

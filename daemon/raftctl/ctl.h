@@ -40,6 +40,7 @@ struct ctl {
 struct ctl_error {
     int code;                       /* negative RD_E... or -errno */
     uint32_t leader;                /* 0: unknown */
+    int status;                     /* exit status, where it is not the code's own; 0: it is */
     char message[CTL_MESSAGE_SIZE]; /* one sentence, UTF-8 without control characters */
 };
 

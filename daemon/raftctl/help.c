@@ -73,7 +73,7 @@ void help_usage_line(const struct command *command, struct buf *out)
         return;
     }
     buf_printf(out, "Usage: raftctl %s", command->name);
-    if (command->args[0]) {
+    if (command->args[0] && !command->takes_rest) {
         buf_printf(out, " %s", command->args);
     }
     for (const enum option_id *o = command->options; *o != OPT_END; o++) {
@@ -82,6 +82,9 @@ void help_usage_line(const struct command *command, struct buf *out)
         buf_printf(out, " %s--%s%s%s%s", required ? "" : "[", option->name,
                    option->value ? " " : "", option->value ? option->value : "",
                    required ? "" : "]");
+    }
+    if (command->takes_rest) { /* options end where it begins */
+        buf_printf(out, " %s", command->args);
     }
     buf_put_u8(out, '\n');
 }
@@ -107,7 +110,7 @@ void help_all(struct buf *out)
     buf_put_str(
         out, "\nExit status: 0 done, or yes; 1 refused, or no; 2 usage; 3 raftd not reachable;\n"
              "4 no leader or no quorum; 5 timed out, outcome unknown; 6 unsafe without --force;\n"
-             "7 not found; 8 permission denied.\n"
+             "7 not found; 8 permission denied. (exec has its own: raftctl help exec.)\n"
              "\nMore about a command: raftctl help COMMAND\n");
 }
 

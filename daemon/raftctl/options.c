@@ -65,6 +65,10 @@ const struct option option_table[OPT_COUNT] = {
     [OPT_HOOK_TIMEOUT] = {"hook-timeout", 0, OPTION_DURATION, "D", 0, DAY_MS, NULL,
                           "a hook that runs for longer gets SIGTERM, and SIGKILL 2s later, as does "
                           "its process group (default 30s; 0s: never)"},
+    [OPT_WAIT_TIMEOUT] = {"wait-timeout", 0, OPTION_DURATION, "D", 1, DAY_MS, NULL,
+                          "give up when this node does not lead by then (default: never)"},
+    [OPT_GRACE] = {"grace", 0, OPTION_DURATION, "D", 1, DAY_MS, NULL,
+                   "from SIGTERM to SIGKILL, where the lease leaves so much (default 2s)"},
 };
 
 struct parser {
@@ -278,6 +282,12 @@ static void take_argument(struct parser *p, const char *word)
                 MISTAKE(p, "there is no command '%s'", word);
             }
         }
+        return;
+    }
+    if (inv->command->takes_rest) {
+        inv->args_count = 1;
+        inv->rest = p->words + p->at - 1;
+        p->at = p->count;
         return;
     }
     if (inv->args_count == inv->command->args_max) {

@@ -37,6 +37,8 @@ enum option_id {
     OPT_ADDRESS,
     OPT_HOOK,
     OPT_HOOK_TIMEOUT,
+    OPT_WAIT_TIMEOUT,
+    OPT_GRACE,
     OPT_COUNT,
     OPT_GLOBALS = OPT_VERSION + 1,
     OPT_END = OPT_COUNT, /* ends a command's list */
@@ -70,6 +72,7 @@ struct invocation {
     const struct command *command; /* NULL: no command word was given */
     uint32_t args_count;
     const char *args[INVOCATION_ARGS_MAX];
+    char *const *rest; /* a command's that takes_rest: as it stands, up to a NULL */
     bool set[OPT_COUNT];
     const char *text[OPT_COUNT];
     uint64_t number[OPT_COUNT];
@@ -77,7 +80,7 @@ struct invocation {
 
 /* Parse words (argv without the program's name). The first mistake is the one reported, but all
  * words are looked at, so that --json counts wherever it stands; `out` is filled in either way.
- * 0, or -RD_EUSAGE. --help and --version win over missing arguments. */
+ * 0, or -RD_EUSAGE. --help and --version win over missing arguments. words[count] is NULL. */
 int options_parse(uint32_t count, char *const *words, struct invocation *out, struct ctl_error *e);
 
 #endif

@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <string.h>
 
 #include "base/check.h"
@@ -174,6 +175,16 @@ void server_answer(struct server *s, const struct node_answer *answer)
     answer_done(s, slot, answer);
 }
 
+void server_answer_view(struct server *s, struct slot *slot)
+{
+    json_reset(s);
+    if (slot->kind == SLOT_STATUS) {
+        answer_status(s, slot);
+    } else {
+        answer_members(s, slot);
+    }
+}
+
 /* ---- Queries ---- */
 
 static void query_leader(struct server *s, struct slot *slot, const struct node_public *p,
@@ -187,20 +198,35 @@ static void query_leader(struct server *s, struct slot *slot, const struct node_
     answer_json(s, slot);
 }
 
+/* The claim goes to this client. */
+static void tell_claim(struct server *s, const struct admin_call *call, const struct node_public *p)
+{
+    mono_ms until = s->now + p->lease_remaining_ms;
+
+    if (!p->is_leader) {
+        return;
+    }
+    if (admin_call_is_holders(call) &&
+        holders_hold(&s->holders, admin_call_client(call), s->now, until)) {
+        node_claim_held(s->node);
+    } else {
+        node_claim_told(s->node);
+    }
+}
+
 static void query_hold(struct server *s, struct slot *slot, const struct node_public *p)
 {
+    struct node_public now = *p;
     struct raft_view view;
 
-    raft_view_get(node_raft(s->node), &view);
-    if (p->is_leader) {
-        mono_ms until = s->now + p->lease_remaining_ms;
-        if (holders_hold(&s->holders, admin_call_client(slot->call), s->now, until)) {
-            node_claim_held(s->node);
-        } else {
-            node_claim_told(s->node);
-        }
+    if (s->draining) { /* nothing is claimed any more that has to be released after it */
+        now.is_leader = false;
+        now.lease_remaining_ms = 0;
+        (void)snprintf(now.reason, sizeof now.reason, "this raftd stops");
     }
-    report_hold(&s->json, p, s->config->node_id, &view.cluster);
+    raft_view_get(node_raft(s->node), &view);
+    tell_claim(s, slot->call, &now);
+    report_hold(&s->json, &now, s->config->node_id, &view.cluster);
     answer_json(s, slot);
 }
 
@@ -210,7 +236,7 @@ static bool watch_differs(struct server *s, const struct node_public *p,
 {
     struct node_public steady = *p;
 
-    steady.lease_remaining_ms = 0;
+    server_view_steady(&steady);
     if (p->state != NODE_FORMING && p->state != NODE_JOINING) {
         steady.reason[0] = 0; /* it counts milliseconds */
     }
@@ -234,7 +260,7 @@ static void query_run(struct server *s, struct slot *slot, const struct node_pub
         query_leader(s, slot, p, leader);
         break;
     case SLOT_IS_LEADER:
-        node_claim_told(s->node);
+        tell_claim(s, slot->call, p);
         report_is_leader(&s->json, p);
         answer_json(s, slot);
         break;
@@ -245,7 +271,7 @@ static void query_run(struct server *s, struct slot *slot, const struct node_pub
         (void)watch_differs(s, p, leader);
         json_reset(s);
         slot->started = true;
-        node_claim_told(s->node);
+        tell_claim(s, slot->call, p);
         report_watch(&s->json, p, leader);
         (void)admin_answer_more(slot->call, s->json.data, s->json.size);
         break;
@@ -301,10 +327,10 @@ void server_watchers_run(struct server *s)
         return;
     }
     json_reset(s);
-    node_claim_told(s->node);
     report_watch(&s->json, &p, &leader);
     for (uint32_t i = 0; i < s->slots_count; i++) {
         if (s->slots[i].kind == SLOT_WATCH && s->slots[i].started) {
+            tell_claim(s, s->slots[i].call, &p);
             (void)admin_answer_more(s->slots[i].call, s->json.data, s->json.size);
         }
     }

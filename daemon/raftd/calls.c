@@ -200,6 +200,10 @@ static void open_web_view(struct server *s, enum slot_kind kind, struct http_cal
     struct slot *slot = slot_open(s, kind, NULL);
 
     slot->web = call;
+    if (s->draining) { /* it would keep this raftd from ending */
+        server_answer_view(s, slot);
+        return;
+    }
     (void)open_request(s, slot, INBOX_PROGRESS, SERVER_PROGRESS_MS);
 }
 

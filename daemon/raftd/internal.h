@@ -183,6 +183,8 @@ void server_inbox_feed(struct server *s);
 
 /* answers.c: what open calls hear. Answer a request the node has finished: */
 void server_answer(struct server *s, const struct node_answer *answer);
+/* STATUS and MEMBERS, by what is known here. */
+void server_answer_view(struct server *s, struct slot *slot);
 /* Answer what needs no quorum, from the state as it is now. */
 void server_queries_run(struct server *s);
 /* Tell watchers when what they see differs. Before the queries: those tell new watchers. */
@@ -198,6 +200,10 @@ void server_view_leader(const struct server *s, const struct node_public *p,
 const struct raft_membership *server_view_membership(const struct server *s);
 void server_view_members(const struct server *s, const struct raft_membership *m,
                          struct report_members *out);
+/* Without what changes all the time, so that watchers hear of changes only. A leader that begins to hand
+ * over and still claims is no change: to tell of it would hand out one more claim, for its successor to
+ * wait for. */
+void server_view_steady(struct node_public *p);
 void server_view_status(const struct server *s, struct report_status *out);
 
 /* web.c: what is shown by HTTP. 0, -RD_ECONFIG. */

@@ -91,7 +91,18 @@ void server_view_members(const struct server *s, const struct raft_membership *m
     }
 }
 
+void server_view_steady(struct node_public *p)
+{
+    p->lease_remaining_ms = 0;
+    p->contact_ms = 0;
+    if (p->state == NODE_HANDING_OVER && p->is_leader) {
+        p->state = NODE_LEADER;
+    }
+}
+
 /* ---- The process ---- */
+
+enum { PROCESS_VIEW_MS = 100 };
 
 static uint64_t resident_bytes(void)
 {
@@ -125,6 +136,24 @@ static uint64_t open_descriptors(void)
     }
     (void)closedir(directory);
     return count > 3 ? count - 3 : 0; /* ".", ".." and the directory itself */
+}
+
+struct process_view {
+    mono_ms until; /* it is good enough */
+    uint64_t rss_bytes, fds;
+};
+
+/* Counting descriptors takes a millisecond per thousand, and anybody may ask as often as he likes. */
+static const struct process_view *view_process(mono_ms now)
+{
+    static struct process_view seen; /* of the process, whoever asks */
+
+    if (now >= seen.until) {
+        seen = (struct process_view){.until = now + PROCESS_VIEW_MS,
+                                     .rss_bytes = resident_bytes(),
+                                     .fds = open_descriptors()};
+    }
+    return &seen;
 }
 
 /* ---- status ---- */
@@ -168,14 +197,16 @@ static void view_raft(const struct server *s, struct report_status *out)
 
 void server_view_status(const struct server *s, struct report_status *out)
 {
+    const struct process_view *process = view_process(s->now);
+
     *out = (struct report_status){.cluster_name = s->config->cluster_name,
                                   .id = s->config->node_id,
                                   .name = s->config->node_name,
                                   .address = s->config->advertise,
                                   .uri = s->uri,
                                   .store = s->info.store,
-                                  .rss_bytes = resident_bytes(),
-                                  .fds = open_descriptors(),
+                                  .rss_bytes = process->rss_bytes,
+                                  .fds = process->fds,
                                   .uptime_ms = s->now - s->started};
     for (uint32_t i = 0; i < s->config->http_listen_count; i++) {
         out->http[i] = s->config->http_listen[i];

@@ -135,8 +135,7 @@ static uint64_t etag_of(const struct server *s, const struct node_public *p,
     struct report_web same = *web;
     struct buf text = BUF_INIT;
 
-    steady.lease_remaining_ms = 0;
-    steady.contact_ms = 0;
+    server_view_steady(&steady);
     steady.reason[0] = 0;
     same.etag = 0;
     report_web(&text, &steady, &same);
@@ -180,14 +179,14 @@ static void put_leader(void *server, struct buf *out)
     report_web(out, &p, &web);
 }
 
-static void put_health(void *server, struct buf *out)
+static void put_health(void *server, bool claim, struct buf *out)
 {
     const struct server *s = server;
     struct node_public p;
 
     node_public_get(s->node, s->now, &p);
     buf_put_str(out, node_state_text(p.state));
-    if (p.is_leader) {
+    if (claim && p.is_leader) {
         buf_printf(out, ", fence %" PRIu64 ", may act for %" PRIu32 " ms", p.fence,
                    p.lease_remaining_ms);
     } else if (p.leader && p.leader != s->config->node_id) {

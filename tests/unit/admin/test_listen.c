@@ -161,6 +161,36 @@ static void test_close_leaves_a_foreign_file(void **state)
     assert_int_equal(unlink(path), 0);
 }
 
+/* A hand-over goes faster when who held a claim can say that it has stopped. */
+static void test_a_holder_is_heard_while_draining(void **state)
+{
+    struct fixture *f = *state;
+    struct client holder = client_open(f);
+    struct client other = client_open(f);
+    char why[128];
+
+    f->answer_at_once = true;
+    client_ask(f, &holder, 1, "hold");
+    client_expect(f, &holder, 1, 0, NULL, 0);
+    client_ask(f, &other, 1, "status");
+    client_expect(f, &other, 1, 0, NULL, 0);
+    f->holder = 1; /* the first connection */
+    admin_drain(f->admin);
+    client_expect_end(f, &other);
+    client_ask(f, &holder, 2, "status");
+    client_expect(f, &holder, 2, -RD_ENOT_READY, why, sizeof why);
+    assert_string_equal(why, "this raftd stops, nothing was done: ask another member");
+    fixture_turn(f);
+    assert_false(admin_is_drained(f->admin));
+    client_ask(f, &holder, 3, "release");
+    client_expect(f, &holder, 3, 0, NULL, 0);
+    f->holder = 0;
+    assert_true(admin_is_drained(f->admin));
+    assert_string_equal(f->asked[f->asked_count - 1].what, "release");
+    client_close(&holder);
+    client_close(&other);
+}
+
 #define SOCKET_TEST(t) cmocka_unit_test_setup_teardown(t, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -174,6 +204,7 @@ int main(void)
         SOCKET_TEST(test_a_group_that_does_not_exist_is_nobody),
         SOCKET_TEST(test_the_group_owns_the_socket),
         SOCKET_TEST(test_close_leaves_a_foreign_file),
+        SOCKET_TEST(test_a_holder_is_heard_while_draining),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,8 @@
  * connection without an answer, silent gets no answer, late gets its answer ("too late") when the
  * next request comes, exit ends the process. Mode refusing: permission_denied to everything.
  *
+ * `hold` gets its claims in the modes of `holds`, and after some of them what the mode is about.
+ *
  * Changes of the membership succeed at once; a member id that is an error's number is refused with
  * it, and those of `scripts` tell their progress first. Their answers repeat what was asked. */
 #include <errno.h>
@@ -58,6 +60,25 @@ struct conn {
     uint64_t watch_id, watch_due; /* late: when the leader appears */
     struct running running[RUNNING_MAX];
     uint32_t running_count;
+    uint32_t held; /* times that `hold` was answered */
+};
+
+/* Modes in which this node leads as `hold` and `watch` tell it: after so many claims this comes. */
+static const struct hold_mode {
+    const char *mode;
+    uint32_t claims;
+    const char *then; /* NULL: no answer; "": refused */
+} holds[] = {
+    {"holder", UINT32_MAX, NULL},
+    {"usurped", 3,
+     "{\"is_leader\":true,\"term\":9,\"fence\":9,\"lease_remaining_ms\":300,\"node\":1}"},
+    {"deposed", 3,
+     "{\"is_leader\":false,\"term\":9,\"fence\":null,\"lease_remaining_ms\":0,\"reason\":\"it told "
+     "so\"}"},
+    {"garbled", 3, "{\"is_leader\":"},
+    {"balking", 3, ""},
+    {"falling-silent", 3, NULL},
+    {"never-holds", 0, ""},
 };
 
 struct pair {
@@ -140,6 +161,39 @@ static void status(struct conn *c, const struct admin_request *r)
     answer_buf(c, r, &out);
 }
 
+static const struct hold_mode *hold_mode(void)
+{
+    for (size_t i = 0; i < sizeof holds / sizeof holds[0]; i++) {
+        if (mode_is(holds[i].mode)) {
+            return &holds[i];
+        }
+    }
+    return NULL;
+}
+
+static void hold(struct conn *c, const struct admin_request *r)
+{
+    const struct hold_mode *m = hold_mode();
+
+    if (m && c->held++ < m->claims) {
+        answer(c, r, false,
+               "{\"is_leader\":true,\"term\":7,\"fence\":7,\"lease_remaining_ms\":300,\"node\":1,"
+               "\"cluster_id\":\"00112233445566778899aabbccddeeff\"}");
+    } else if (!m) {
+        answer(c, r, false,
+               "{\"is_leader\":false,\"term\":7,\"fence\":7,\"lease_remaining_ms\":0}");
+    } else if (m->then && !m->then[0]) {
+        refuse(c, r, -RD_EINVALID, 0, "no such command");
+    } else if (m->then) {
+        answer(c, r, false, m->then);
+    }
+}
+
+static void release(struct conn *c, const struct admin_request *r)
+{
+    answer(c, r, false, "{}");
+}
+
 static void watch(struct conn *c, const struct admin_request *r)
 {
     static const char none[] = "{\"state\":\"candidate\",\"term\":6,\"leader\":null,\"fence\":0,"
@@ -155,6 +209,10 @@ static void watch(struct conn *c, const struct admin_request *r)
     }
     if (mode_is("alone")) {
         answer(c, r, true, none);
+        return;
+    }
+    if (hold_mode()) {
+        answer(c, r, true, "{\"state\":\"leader\",\"is_leader\":true,\"term\":7,\"leader\":null}");
         return;
     }
     buf_printf(&out,
@@ -448,6 +506,8 @@ static void handle(struct conn *c, const struct admin_request *r)
         void (*run)(struct conn *, const struct admin_request *);
     } commands[] = {{"status", status},
                     {"watch", watch},
+                    {"hold", hold},
+                    {"release", release},
                     {"leader", leader},
                     {"put", put},
                     {"get", get},

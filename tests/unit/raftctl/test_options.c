@@ -123,6 +123,33 @@ static void dashes(void **state)
     assert_string_equal(inv.args[1], "");
 }
 
+/* What follows the first argument is not ours. */
+static void takes_a_command_line(void **state)
+{
+    (void)state;
+    good("exec --grace 1s --wait-timeout=5s --json -- sh -c 'exit 3' -- --json");
+    assert_int_equal(inv.number[OPT_GRACE], 1000);
+    assert_int_equal(inv.number[OPT_WAIT_TIMEOUT], 5000);
+    assert_true(inv.set[OPT_JSON]);
+    assert_int_equal(inv.args_count, 1);
+    assert_string_equal(inv.rest[0], "sh");
+    assert_string_equal(inv.rest[1], "-c");
+    assert_string_equal(inv.rest[2], "exit 3");
+    assert_string_equal(inv.rest[3], "--");
+    assert_string_equal(inv.rest[4], "--json");
+    good("exec ls -l --json");
+    assert_string_equal(inv.rest[0], "ls");
+    assert_string_equal(inv.rest[1], "-l");
+    assert_false(inv.set[OPT_JSON]);
+    good("exec -- -q");
+    assert_string_equal(inv.rest[0], "-q");
+    assert_int_equal(parse("exec"), -RD_EUSAGE);
+    assert_string_equal(error.message, "an argument is missing: -- CMD...");
+    assert_int_equal(parse("exec --"), -RD_EUSAGE);
+    assert_int_equal(parse("exec -x ls"), -RD_EUSAGE);
+    assert_int_equal(parse("get --grace 1s k"), -RD_EUSAGE);
+}
+
 static void help_and_version_need_nothing_else(void **state)
 {
     (void)state;
@@ -328,6 +355,7 @@ int main(void)
         cmocka_unit_test(takes_the_options_of_changes),
         cmocka_unit_test(takes_the_options_of_offline_commands),
         cmocka_unit_test(dashes),
+        cmocka_unit_test(takes_a_command_line),
         cmocka_unit_test(help_and_version_need_nothing_else),
         cmocka_unit_test(mistakes_are_named),
         cmocka_unit_test(the_first_mistake_is_told_and_json_still_counts),

@@ -1,0 +1,352 @@
+#include "fixture.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+enum { TURNS_MAX = 20000, QUIET_TURNS = 5 };
+
+/* ---- The daemon ---- */
+
+static void op_state(void *server, struct http_state *out)
+{
+    *out = ((struct fixture *)server)->state;
+}
+
+static void op_put_leader(void *server, struct buf *out)
+{
+    const struct fixture *f = server;
+
+    for (size_t i = 0; i < f->leader_size; i++) {
+        buf_put_u8(out, ' ');
+    }
+    buf_put_str(out, LEADER_JSON);
+}
+
+static void op_put_ready(void *server, bool verbose, struct buf *out)
+{
+    ((struct fixture *)server)->verbose = verbose;
+    buf_put_str(out, "readiness\n");
+}
+
+static void op_put_health(void *server, bool claim, struct buf *out)
+{
+    ((struct fixture *)server)->claim_shown = claim;
+    buf_put_str(out, "health\n");
+}
+
+static void op_put_metrics(void *server, struct buf *out)
+{
+    (void)server;
+    buf_put_str(out, "metric 1\n");
+}
+
+static void op_claim_told(void *server)
+{
+    ((struct fixture *)server)->claims++;
+}
+
+static void op_ask(void *server, struct http_call *call)
+{
+    struct fixture *f = server;
+
+    assert_true(f->asked_count < ASKED_MAX);
+    f->asked[f->asked_count++] = call;
+}
+
+void fixture_answer(struct fixture *f, uint32_t position, const char *json)
+{
+    struct http_call *call = f->asked[position];
+
+    assert_non_null(call);
+    f->asked[position] = NULL;
+    http_answer(call, json, strlen(json));
+}
+
+/* ---- Life ---- */
+
+uint32_t fixture_descriptors(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    uint32_t count = 0;
+
+    assert_non_null(dir);
+    while (readdir(dir)) {
+        count++;
+    }
+    (void)closedir(dir);
+    return count;
+}
+
+void fixture_open(struct fixture *f)
+{
+    f->base = event_base_new();
+    assert_non_null(f->base);
+    assert_int_equal(http_open(f->base, &f->config, &f->ops, &f->http), 0);
+}
+
+void fixture_close(struct fixture *f)
+{
+    http_close(f->http);
+    f->http = NULL;
+    event_base_free(f->base);
+}
+
+int fixture_setup(void **state)
+{
+    static char address[128];
+    struct fixture *f = mem_zalloc(sizeof *f);
+
+    (void)signal(SIGPIPE, SIG_IGN);
+    log_init(LOG_ERROR, LOG_FORMAT_TEXT);
+    (void)snprintf(f->directory, sizeof f->directory, "/tmp/raftd-http-XXXXXX");
+    assert_non_null(mkdtemp(f->directory));
+    (void)snprintf(f->path, sizeof f->path, "%s/http.sock", f->directory);
+    (void)snprintf(address, sizeof address, "unix:%s", f->path);
+    f->now = 1000000;
+    f->state = (struct http_state){.etag = 0xabcd, .is_known = true, .is_follower = true};
+    f->config = (struct http_config){
+        .listen_count = 1, .listen = {address}, .watchers_max = WATCHERS_MAX, .beat_ms = BEAT_MS};
+    f->ops = (struct http_ops){.server = f,
+                               .state = op_state,
+                               .put_leader = op_put_leader,
+                               .put_ready = op_put_ready,
+                               .put_health = op_put_health,
+                               .put_metrics = op_put_metrics,
+                               .claim_told = op_claim_told,
+                               .status = op_ask,
+                               .members = op_ask};
+    fixture_open(f);
+    *state = f;
+    return 0;
+}
+
+int fixture_teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    if (f->http) {
+        for (uint32_t i = 0; i < f->asked_count; i++) {
+            assert_null(f->asked[i]); /* a call that nobody answers is a leak */
+        }
+        fixture_settle(f);
+        fixture_pass(f, 2 * HTTP_SWEEP_MS);
+        assert_int_equal(fixture_stats(f).connections, 0);
+        assert_int_equal(fixture_stats(f).watchers, 0);
+        assert_true(http_due(f->http) == UINT64_MAX);
+        fixture_close(f);
+    }
+    assert_int_equal(rmdir(f->directory), 0);
+    mem_free(f);
+    return 0;
+}
+
+void fixture_turn(struct fixture *f)
+{
+    assert_true(event_base_loop(f->base, EVLOOP_ONCE | EVLOOP_NONBLOCK) >= 0);
+    http_turn(f->http, f->now);
+    /* Due at once is only what is left for the next turn: everything else would spin. */
+    assert_true(http_due(f->http) > f->now || !TAILQ_EMPTY(&f->http->fresh));
+}
+
+void fixture_settle(struct fixture *f)
+{
+    for (int i = 0; i < QUIET_TURNS || !TAILQ_EMPTY(&f->http->fresh); i++) {
+        fixture_turn(f);
+    }
+}
+
+void fixture_pass(struct fixture *f, mono_ms ms)
+{
+    mono_ms end = f->now + ms;
+
+    while (f->now < end) {
+        f->now = end - f->now > HTTP_SWEEP_MS ? f->now + HTTP_SWEEP_MS : end;
+        fixture_turn(f);
+    }
+    fixture_turn(f);
+}
+
+struct http_stats fixture_stats(struct fixture *f)
+{
+    struct http_stats stats;
+
+    http_stats_get(f->http, &stats);
+    return stats;
+}
+
+/* ---- Clients ---- */
+
+struct client client_open(struct fixture *f)
+{
+    struct client c = {.f = f,
+                       .fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    assert_true(c.fd >= 0);
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s", f->path);
+    while (connect(c.fd, (const struct sockaddr *)(const void *)&address, sizeof address)) {
+        assert_int_equal(errno, EAGAIN); /* the backlog is full until a turn accepts */
+        fixture_turn(f);
+    }
+    return c;
+}
+
+void client_close(struct client *c)
+{
+    (void)close(c->fd);
+    buf_done(&c->in);
+}
+
+void client_write(struct client *c, const void *data, size_t size)
+{
+    (void)send(c->fd, data, size, MSG_NOSIGNAL);
+}
+
+static void client_read(struct client *c)
+{
+    for (ssize_t n = 1; n > 0;) {
+        buf_reserve(&c->in, 4097);
+        n = recv(c->fd, c->in.data + c->in.size, 4096, 0);
+        c->has_ended = n == 0 || (n < 0 && errno != EAGAIN);
+        c->in.size += n > 0 ? (size_t)n : 0;
+        c->in.data[c->in.size] = 0;
+    }
+}
+
+void client_send(struct client *c, const char *text)
+{
+    size_t left = strlen(text);
+
+    for (int i = 0; left; i++) {
+        ssize_t n = send(c->fd, text, left, MSG_NOSIGNAL);
+        if (n > 0) {
+            text += n;
+            left -= (size_t)n;
+        } else if (errno != EAGAIN) {
+            return; /* it hung up: what it said is still to be read */
+        }
+        fixture_turn(c->f);
+        client_read(c);
+        assert_true(i < TURNS_MAX);
+    }
+}
+
+void client_half_close(struct client *c)
+{
+    assert_int_equal(shutdown(c->fd, SHUT_WR), 0);
+}
+
+void client_settle(struct client *c)
+{
+    fixture_settle(c->f);
+    client_read(c);
+}
+
+static char *find(struct client *c, const char *text)
+{
+    return c->in.size ? strstr((char *)c->in.data, text) : NULL;
+}
+
+void client_until(struct client *c, const char *text)
+{
+    char *found;
+
+    for (int i = 0; (found = find(c, text)) == NULL; i++) {
+        if (i == TURNS_MAX || c->has_ended) {
+            fail_msg("never said: %s; said: %s", text, c->in.size ? (char *)c->in.data : "");
+        }
+        fixture_turn(c->f);
+        client_read(c);
+    }
+    buf_drop(&c->in, (size_t)(found - (char *)c->in.data) + strlen(text));
+    buf_reserve(&c->in, 1);
+    c->in.data[c->in.size] = 0;
+}
+
+void client_expect_end(struct client *c)
+{
+    for (int i = 0; !c->has_ended; i++) {
+        assert_true(i < TURNS_MAX);
+        fixture_turn(c->f);
+        client_read(c);
+    }
+}
+
+void client_expect_silence(struct client *c)
+{
+    client_settle(c);
+    assert_int_equal(c->in.size, 0);
+    assert_false(c->has_ended);
+}
+
+/* ---- Answers ---- */
+
+const char *answer_header(const struct answer *a, const char *name)
+{
+    static char value[256];
+    char pattern[64];
+
+    (void)snprintf(pattern, sizeof pattern, "\r\n%s: ", name);
+    const char *at = strstr(a->head, pattern);
+    if (!at) {
+        return NULL;
+    }
+    at += strlen(pattern);
+    (void)snprintf(value, sizeof value, "%.*s", (int)strcspn(at, "\r"), at);
+    return value;
+}
+
+static void take(struct client *c, char *out, size_t size, size_t count)
+{
+    for (int i = 0; c->in.size < count; i++) {
+        assert_true(i < TURNS_MAX && !c->has_ended);
+        fixture_turn(c->f);
+        client_read(c);
+    }
+    assert_true(count < size);
+    memcpy(out, c->in.data, count);
+    out[count] = 0;
+    buf_drop(&c->in, count);
+    buf_reserve(&c->in, 1);
+    c->in.data[c->in.size] = 0;
+}
+
+void client_answer(struct client *c, bool is_head, struct answer *out)
+{
+    const char *end;
+
+    for (int i = 0; (end = find(c, "\r\n\r\n")) == NULL; i++) {
+        assert_true(i < TURNS_MAX && !c->has_ended);
+        fixture_turn(c->f);
+        client_read(c);
+    }
+    *out = (struct answer){0};
+    take(c, out->head, sizeof out->head, (size_t)(end - (char *)c->in.data) + 4);
+    assert_int_equal(strncmp(out->head, "HTTP/1.", 7), 0);
+    out->status = (int)strtol(out->head + 9, NULL, 10);
+    const char *length = answer_header(out, "Content-Length");
+    if (length && !is_head) {
+        take(c, out->body, sizeof out->body, strtoul(length, NULL, 10));
+    }
+}
+
+void client_ask(struct client *c, const char *method, const char *path, struct answer *out)
+{
+    char text[512];
+
+    (void)snprintf(text, sizeof text, "%s %s HTTP/1.1\r\nHost: x\r\n\r\n", method, path);
+    client_send(c, text);
+    client_answer(c, strcmp(method, "HEAD") == 0, out);
+}
+
+void client_get(struct client *c, const char *path, struct answer *out)
+{
+    client_ask(c, "GET", path, out);
+}
