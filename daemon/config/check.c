@@ -181,20 +181,32 @@ static void check_members(struct load *l)
     sort_members(&l->config);
 }
 
-/* Refused and not ignored: who sets it relies on it. */
+/* Half of it would be none of it, and who sets it relies on it. */
 static void check_tls(struct load *l)
 {
     static const char *const keys[] = {"cert", "key", "ca"};
-    const char *values[] = {l->config.tls_cert, l->config.tls_key, l->config.tls_ca};
+    struct config *c = &l->config;
+    const char *values[] = {c->tls_cert, c->tls_key, c->tls_ca};
+    const char *set = NULL;
+    const char *missing = NULL;
 
-    for (size_t i = 0; i < 3; i++) {
-        if (*values[i] && !is_refused(l, "tls", keys[i])) {
-            load_error(l, place_of(l, "tls", keys[i]),
-                       "tls.%s is set, but this version has no TLS: the members would speak plain "
-                       "TCP; delete the line, and keep strangers away from node.listen with a "
-                       "firewall",
-                       keys[i]);
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        if (is_refused(l, "tls", keys[i])) {
+            return;
         }
+        c->tls_lines[i] = place_of(l, "tls", keys[i]).line;
+        set = *values[i] && !set ? keys[i] : set;
+        missing = !*values[i] && !missing ? keys[i] : missing;
+    }
+    if (set && missing) {
+        load_error(l, place_of(l, "tls", set),
+                   "tls.%s is set and tls.%s is not; set all of cert, key and ca, or none of them",
+                   set, missing);
+    } else if (set && c->cluster_name[0] == 0 && !is_refused(l, "cluster", "name")) {
+        load_error(l, place_of(l, "tls", set),
+                   "tls.%s is set and cluster.name is not, to which certificates are bound; write "
+                   "\"name = NAME\" in [cluster], the same on every node",
+                   set);
     }
 }
 

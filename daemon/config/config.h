@@ -43,7 +43,8 @@ struct config {
     char http_listen[CONFIG_HTTP_MAX][UNITS_ADDRESS_SIZE]; /* "host:port" or "unix:/path" */
     uint64_t http_max_watchers;
     /* [tls] */
-    char tls_cert[1024], tls_key[1024], tls_ca[1024];
+    char tls_cert[1024], tls_key[1024], tls_ca[1024]; /* all set, or none */
+    int tls_lines[3]; /* where they stand in the file, for what is wrong in them; 0: given by -o */
     /* [log] */
     enum log_level log_level;
     enum log_format log_format;

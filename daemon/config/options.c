@@ -104,17 +104,19 @@ const struct option option_table[OPTIONS] = {
      0, 65536, FIELD(http_max_watchers), OPTION_COUNT, 0},
 
     {"tls", "cert", "",
-     "Not in this version yet: file with the certificate of this node (PEM). The members speak "
-     "plain TCP; a value here is refused.",
-     0, 0, FIELD(tls_cert), OPTION_TEXT, OPTION_EMPTY_OK},
+     "PEM file with the certificate of this node, for the URI raftd://NAME/ID of [cluster] name and "
+     "[node] id, and those that lead from it to the authority. With cert, key and ca (all three or "
+     "none) the members speak mutual TLS 1.3 and nothing else, so all of them have it or none. A "
+     "reload reads the three files again.",
+     0, 0, FIELD(tls_cert), OPTION_TEXT, OPTION_EMPTY_OK | OPTION_RELOADABLE},
     {"tls", "key", "",
-     "Not in this version yet: file with the private key of the certificate (PEM). A value here "
-     "is refused.",
-     0, 0, FIELD(tls_key), OPTION_TEXT, OPTION_EMPTY_OK},
+     "PEM file with the private key of the certificate: without a password, and not readable by every "
+     "user.",
+     0, 0, FIELD(tls_key), OPTION_TEXT, OPTION_EMPTY_OK | OPTION_RELOADABLE},
     {"tls", "ca", "",
-     "Not in this version yet: file with the certificate authority that signed the certificates "
-     "of all members (PEM). A value here is refused.",
-     0, 0, FIELD(tls_ca), OPTION_TEXT, OPTION_EMPTY_OK},
+     "PEM file with the certificate authorities that sign the certificates of all members. Whoever "
+     "has a certificate of one of them with a name of this cluster is believed.",
+     0, 0, FIELD(tls_ca), OPTION_TEXT, OPTION_EMPTY_OK | OPTION_RELOADABLE},
 
     {"log", "level", "info",
      "Least important messages that are printed: error, warning, notice, info or debug.",

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "net/conn_internal.h"
 #include "wire/peer.h"
 
 /* ---- Ends ---- */
@@ -25,7 +26,9 @@ void conn_env_reap(struct conn_env *env)
         struct conn *c = TAILQ_FIRST(&env->dead);
         TAILQ_REMOVE(&env->dead, c, entry);
         buf_done(&c->in);
+        buf_done(&c->record);
         queue_done(&c->out);
+        tls_free(c->tls);
         mem_free(c);
     }
 }
@@ -56,7 +59,7 @@ void conn_close(struct conn *c)
     TAILQ_INSERT_TAIL(&env->dead, c, entry);
 }
 
-static void conn_fail(struct conn *c, int code, const char *why)
+void conn_fail(struct conn *c, int code, const char *why)
 {
     bool owned = c->state != CONN_DRAINING;
 
@@ -66,15 +69,27 @@ static void conn_fail(struct conn *c, int code, const char *why)
     }
 }
 
-static void conn_fail_errno(struct conn *c, int error)
+void conn_fail_code(struct conn *c, int code)
 {
-    conn_fail(c, -error, error == ECONNRESET ? "connection reset by the peer" : err_text(-error));
+    if (code == -RD_ETLS) {
+        conn_fail(c, code, tls_why(c->tls));
+    } else if (code != -EAGAIN && code != -EINTR) {
+        conn_fail(c, code, code == -ECONNRESET ? "connection reset by the peer" : err_text(code));
+    }
+}
+
+bool conn_has_unsent(const struct conn *c)
+{
+    return queue_bytes(&c->out) != 0 || c->record.size != 0;
 }
 
 /* Everything is said: tell the peer that no more comes, and wait for its end. */
 static void conn_drained(struct conn *c)
 {
-    if (c->state == CONN_DRAINING && queue_bytes(&c->out) == 0) {
+    if (c->state == CONN_DRAINING && !conn_has_unsent(c)) {
+        if (c->tls) {
+            tls_finish(c->tls);
+        }
         (void)shutdown(c->fd, SHUT_WR);
     }
 }
@@ -96,7 +111,7 @@ void conn_drain(struct conn *c)
 
 /* ---- Writing ---- */
 
-static void conn_set_blocked(struct conn *c, bool blocked)
+void conn_set_blocked(struct conn *c, bool blocked)
 {
     if (blocked && !c->blocked) {
         (void)event_add(&c->writable, NULL);
@@ -106,7 +121,8 @@ static void conn_set_blocked(struct conn *c, bool blocked)
     c->blocked = blocked;
 }
 
-static void conn_write(struct conn *c)
+/* 0, or a negative code. */
+static int conn_write_plain(struct conn *c)
 {
     struct iovec iov[QUEUE_IOV_MAX];
     int count = queue_iov(&c->out, iov);
@@ -114,25 +130,43 @@ static void conn_write(struct conn *c)
     if (count > 0) {
         struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)count};
         ssize_t n = sendmsg(c->fd, &msg, MSG_NOSIGNAL);
-        if (n < 0 && errno != EAGAIN && errno != EINTR) {
-            conn_fail_errno(c, errno);
-            return;
+        if (n < 0) {
+            return -errno;
         }
-        if (n > 0) {
-            c->env->stats->bytes_out += (uint64_t)n;
-            c->env->stats->frames_out += queue_written(&c->out, (size_t)n);
-        }
+        c->env->stats->bytes_out += (uint64_t)n;
+        c->env->stats->frames_out += queue_written(&c->out, (size_t)n);
     }
-    conn_set_blocked(c, queue_bytes(&c->out) != 0);
-    conn_drained(c);
+    return 0;
+}
+
+static void conn_write(struct conn *c)
+{
+    int code = c->tls ? conn_tls_write(c) : conn_write_plain(c);
+
+    if (code) {
+        conn_fail_code(c, code);
+    }
+    if (c->state != CONN_CLOSED) {
+        conn_set_blocked(c, conn_has_unsent(c));
+        conn_drained(c);
+    }
 }
 
 void conn_flush(struct conn *c)
 {
-    if (c->state == CONN_CONNECTING || c->state == CONN_CLOSED || c->blocked) {
-        return;
+    if ((c->state == CONN_OPEN || c->state == CONN_DRAINING) && !c->blocked) {
+        conn_write(c);
     }
-    conn_write(c);
+}
+
+/* ---- Coming to be open ---- */
+
+void conn_open(struct conn *c)
+{
+    c->state = CONN_OPEN;
+    if (c->is_dialled) {
+        c->ops->connected(c->arg);
+    }
 }
 
 static void conn_connect_done(struct conn *c)
@@ -145,24 +179,15 @@ static void conn_connect_done(struct conn *c)
         error = errno;
     }
     if (error) {
-        conn_fail_errno(c, error);
+        conn_fail_code(c, -error);
         return;
     }
-    c->state = CONN_OPEN;
     (void)event_add(&c->readable, NULL);
-    c->ops->connected(c->arg);
-}
-
-static void conn_writable(evutil_socket_t fd, short what, void *arg)
-{
-    struct conn *c = arg;
-
-    (void)fd;
-    (void)what;
-    if (c->state == CONN_CONNECTING) {
-        conn_connect_done(c);
+    if (c->tls) {
+        c->state = CONN_SHAKING;
+        conn_tls_shake(c);
     } else {
-        conn_write(c);
+        conn_open(c);
     }
 }
 
@@ -197,6 +222,9 @@ static void conn_trim_room(struct conn *c)
 static void conn_bad_frame(struct conn *c, int code)
 {
     c->env->stats->bad_frames++;
+    if (conn_tls_refuse(c)) {
+        return;
+    }
     conn_fail(c, code,
               code == -RD_ETOO_LARGE ? "frame longer than allowed" : "bytes break the protocol");
 }
@@ -227,13 +255,35 @@ static void conn_parse(struct conn *c)
     buf_drop(&c->in, at);
 }
 
+/* As tls_read(). */
+static ssize_t conn_recv(struct conn *c, void *data, size_t size)
+{
+    if (c->tls && c->state != CONN_DRAINING) {
+        return tls_read(c->tls, data, size);
+    }
+    ssize_t n = recv(c->fd, data, size, 0);
+    return n < 0 ? -errno : n;
+}
+
 static void conn_read_end(struct conn *c, ssize_t n)
 {
     if (n == 0) {
         conn_fail(c, -ECONNRESET, "closed by the peer");
-    } else if (errno != EAGAIN && errno != EINTR) {
-        conn_fail_errno(c, errno);
+    } else if (n == -EAGAIN && c->tls && tls_wants_write(c->tls)) {
+        conn_set_blocked(c, true);
+    } else {
+        conn_fail_code(c, (int)n);
     }
+}
+
+/* Is there more to be read, now that `size` bytes filled the space or did not? What TLS has taken
+ * from the socket makes no event; it is at most the rest of a record, beyond the budget, too. */
+static bool conn_has_more(const struct conn *c, size_t size, size_t space, size_t budget)
+{
+    if (c->tls && tls_pending(c->tls)) {
+        return true;
+    }
+    return size < budget && (c->tls || size == space);
 }
 
 static void conn_read(struct conn *c)
@@ -244,14 +294,14 @@ static void conn_read(struct conn *c)
     while (more && c->state == CONN_OPEN) {
         conn_make_room(c);
         size_t space = c->in.capacity - c->in.size;
-        ssize_t n = recv(c->fd, c->in.data + c->in.size, space, 0);
+        ssize_t n = conn_recv(c, c->in.data + c->in.size, space);
         if (n <= 0) {
             conn_read_end(c, n);
             break;
         }
         c->in.size += (size_t)n;
         c->env->stats->bytes_in += (uint64_t)n;
-        more = (size_t)n == space && (size_t)n < budget;
+        more = conn_has_more(c, (size_t)n, space, budget);
         budget -= (size_t)n < budget ? (size_t)n : budget;
         conn_parse(c);
     }
@@ -264,7 +314,7 @@ static void conn_discard(struct conn *c)
     uint8_t waste[4096];
 
     for (int i = 0; i < 16; i++) {
-        ssize_t n = recv(c->fd, waste, sizeof waste, 0);
+        ssize_t n = conn_recv(c, waste, sizeof waste);
         if (n <= 0) {
             conn_read_end(c, n);
             return;
@@ -278,10 +328,31 @@ static void conn_readable(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    if (c->state == CONN_DRAINING) {
+    if (c->state == CONN_SHAKING) {
+        conn_tls_shake(c);
+    } else if (c->state == CONN_DRAINING) {
         conn_discard(c);
     } else {
         conn_read(c);
+    }
+}
+
+static void conn_writable(evutil_socket_t fd, short what, void *arg)
+{
+    struct conn *c = arg;
+
+    (void)fd;
+    (void)what;
+    if (c->state == CONN_CONNECTING) {
+        conn_connect_done(c);
+    } else if (c->state == CONN_SHAKING) {
+        conn_tls_shake(c);
+    } else {
+        bool reading_waits = c->tls && tls_wants_write(c->tls);
+        conn_write(c);
+        if (reading_waits && c->state == CONN_OPEN) {
+            conn_read(c);
+        }
     }
 }
 
@@ -307,6 +378,11 @@ void conn_set_deadline(struct conn *c, uint32_t ms, const char *why)
     } else {
         (void)event_del(&c->deadline);
     }
+}
+
+bool conn_is_outdated(const struct conn *c)
+{
+    return c->tls && tls_context_of(c->tls) != c->env->tls;
 }
 
 void conn_trust(struct conn *c)
@@ -342,7 +418,8 @@ struct conn *conn_accepted(struct conn_env *env, int fd, const struct sockaddr *
 {
     struct conn *c = conn_new(env, fd, from, ops, arg);
 
-    c->state = CONN_OPEN;
+    c->state = env->tls ? CONN_SHAKING : CONN_OPEN;
+    c->tls = env->tls ? tls_new(env->tls, fd, TLS_ACCEPTS) : NULL;
     (void)event_add(&c->readable, NULL);
     return c;
 }
@@ -365,6 +442,8 @@ int conn_dial(struct conn_env *env, const struct sockaddr *to, socklen_t to_size
     }
     struct conn *c = conn_new(env, fd, to, ops, arg);
     c->state = CONN_CONNECTING;
+    c->is_dialled = true;
+    c->tls = env->tls ? tls_new(env->tls, fd, TLS_DIALS) : NULL;
     conn_set_blocked(c, true);
     *out = c;
     return 0;

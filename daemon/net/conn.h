@@ -1,6 +1,7 @@
-/* conn.h - one TCP connection that carries frames, dialled or accepted.
+/* conn.h - one TCP connection that carries frames, dialled or accepted, plain or within TLS.
  *
- * A raw event and an own buffer: libevent's evbuffer_read moves 4 KiB per event at most.
+ * A raw event and an own buffer: libevent's evbuffer_read moves 4 KiB per event at most. TLS changes
+ * how bytes come and go, nothing else: it is open to its owner once the handshake is done.
  *
  * Threads:   loop thread only.
  * Life:      a connection ends by failing (the owner is told, once), by conn_close(), or by
@@ -22,25 +23,28 @@
 #include "net/net.h"
 #include "net/queue.h"
 #include "net/socket.h"
+#include "net/tls.h"
 
 enum {
     CONN_BUFFER_SIZE = 64 * 1024,
     CONN_READ_BUDGET = 1024 * 1024,
-    CONN_DRAIN_MS = 1000, /* how long last words may take */
+    CONN_WRITE_BUDGET = 1024 * 1024, /* within TLS: encrypting takes the loop's time */
+    CONN_DRAIN_MS = 1000,            /* how long last words may take */
     CONN_DRAINING_MAX = 64,
-    CONN_WHY_SIZE = 160,
+    CONN_WHY_SIZE = TLS_WHY_SIZE,
 };
 
 struct conn_ops {
-    void (*connected)(void *arg); /* dialled connections */
+    void (*connected)(void *arg); /* dialled connections; after the TLS handshake */
     /* One decoded message; the callee takes what it owns. It may close or drain the connection. */
     void (*message)(void *arg, struct peer_msg *msg);
     /* It is closed. code: -RD_EPROTOCOL or -RD_ETOO_LARGE for bad bytes, -ETIMEDOUT for a deadline
-     * passed, -ECONNRESET when the peer closed, other -errno. */
+     * passed, -ECONNRESET when the peer closed, other -errno; -RD_ETLS: `why` is what the peer did,
+     * to be put after its name. */
     void (*failed)(void *arg, int code, const char *why);
 };
 
-enum conn_state { CONN_CONNECTING, CONN_OPEN, CONN_DRAINING, CONN_CLOSED };
+enum conn_state { CONN_CONNECTING, CONN_SHAKING, CONN_OPEN, CONN_DRAINING, CONN_CLOSED };
 
 struct conn {
     TAILQ_ENTRY(conn) entry; /* in env->draining or env->dead */
@@ -56,6 +60,10 @@ struct conn {
     size_t in_need; /* bytes of the frame begun, 0: not known */
     size_t frame_max;
     struct queue out;
+    struct tls *tls;   /* NULL: plain */
+    struct buf record; /* within TLS: taken from the queue, to be written before all else */
+    size_t record_at;
+    bool is_dialled;
     char peer[SOCKET_TEXT_SIZE]; /* ip:port */
     char host[SOCKET_HOST_SIZE]; /* ip */
 };
@@ -68,6 +76,7 @@ struct conn_env {
     struct net_stats *stats;
     struct conn_list draining, dead;
     uint32_t draining_count;
+    struct tls_context *tls; /* of new connections; NULL: plain. The owner of the env keeps it */
 };
 
 void conn_env_init(struct conn_env *env, struct event_base *base, struct net_stats *stats);
@@ -87,9 +96,12 @@ void conn_set_deadline(struct conn *c, uint32_t ms, const char *why);
 void conn_trust(struct conn *c);
 void conn_distrust(struct conn *c);
 
-/* Write what waits in c->out, one system call; the rest when the socket takes it. May fail the
+/* Write what waits in c->out, one system call (within TLS one per 16 KiB); the rest when the socket takes it. May fail the
  * connection. */
 void conn_flush(struct conn *c);
+
+/* Was it begun with another certificate, or other authorities, than new ones are? */
+bool conn_is_outdated(const struct conn *c);
 
 void conn_close(struct conn *c);
 /* Write what waits, then close; the owner hears nothing more. A plain close would reset the

@@ -187,8 +187,11 @@ static int inbound_check(const struct inbound *in, const struct peer_hello *hell
                          struct peer_refusal *refusal)
 {
     const struct net *n = in->net;
-    int code = net_check(n, hello, refusal);
+    int code = net_check_certificate(in->conn, hello->id, refusal);
 
+    if (code == 0) {
+        code = net_check(n, hello, refusal);
+    }
     return code ? code : twin_check(net_link(n, hello->id), in->conn, hello, refusal);
 }
 
@@ -319,6 +322,8 @@ static void inbound_failed(void *arg, int code, const char *why)
     if (code == -RD_EPROTOCOL || code == -RD_ETOO_LARGE) {
         net_log_peer(in->net, "connection closed: peer breaks the protocol", in->id, in->conn, code,
                      why);
+    } else if (code == -RD_ETLS) {
+        net_log_peer(in->net, "inbound connection refused", in->id, in->conn, code, why);
     } else if (code == -ETIMEDOUT && !in->id) {
         net_log_peer(in->net, "connection closed: no hello within 3 s", 0, in->conn, code, why);
     } else {

@@ -1,7 +1,8 @@
 /* internal.h - what the files of this room share. Not for other rooms.
  *
  * net.c keeps the tables, link.c dials, inbound.c answers; both carry their frames on conn.c.
- * twin.c tells them which of two processes with one id counts.
+ * twin.c tells them which of two processes with one id counts; renew.c begins their connections
+ * anew when other certificates are in force.
  * Threads: loop thread only. */
 #ifndef RAFTD_NET_INTERNAL_H
 #define RAFTD_NET_INTERNAL_H
@@ -26,6 +27,7 @@ enum {
     NET_ACCEPTED_MAX = 64,   /* inbound, one per peer */
     NET_HELLOS_MAX = 100,    /* on one connection within a second */
     NET_STANDINGS = NODE_MEMBER + 1,
+    NET_RENEW_MS = 250,    /* between connections that are begun anew after a reload */
     NET_ADDRESSES_MAX = 8, /* of one name */
     NET_WHY_SIZE = 640,
     NET_TROUBLE_SIZE = NET_WHY_SIZE + 32,
@@ -91,6 +93,8 @@ void link_poke(struct link *l, uint64_t incarnation);
 void link_send_hello(struct link *l);
 /* What we know of others changed: does the peer still fit? Else it is refused: false. */
 bool link_review(struct link *l);
+/* The link is up: another connection takes the place of its own, which says what it has to say. */
+void link_renew(struct link *l);
 void link_close(struct link *l); /* freed by net_reap() */
 /* net_ops.link_down() is owed: it is called from the loop, at once. */
 void link_owe_down(struct link *l);
@@ -159,9 +163,12 @@ struct net {
     struct inbound_list strangers, accepted; /* oldest first */
     uint32_t strangers_count, accepted_count;
     SLIST_HEAD(inbound_dead, inbound) dead_inbound;
+    struct event renewal; /* the next connection that was begun with certificates of before */
     struct event reports; /* runs the link_down() and failed() that are owed */
     char *trouble;        /* what net_trouble() answered, NET_TROUBLE_SIZE */
 };
+
+void net_renew(evutil_socket_t fd, short what, void *arg); /* renew.c: of net.renewal */
 
 struct link *net_link(const struct net *n, raft_id id); /* NULL: no such target */
 /* Somebody is about to hear it for the first time: our hello is what net_ops.greeting() says. */
@@ -172,9 +179,13 @@ bool net_put_hello(struct net *n, struct conn *c, enum node_standing standing);
 enum said_news net_said(struct net *n, struct said *s, const struct peer_hello *hello);
 /* net_ops.check(), with the code in the refusal. */
 int net_check(const struct net *n, const struct peer_hello *hello, struct peer_refusal *refusal);
+/* Within TLS: does the certificate name this node? 0, or the code and the refusal. */
+int net_check_certificate(const struct conn *c, raft_id id, struct peer_refusal *refusal);
 /* Tell who said this hello why, log it, and let the connection drain; its owner forgets it. */
 void net_refuse(struct net *n, struct conn *c, const struct peer_hello *hello,
                 const struct peer_refusal *refusal);
+/* The key of a line about a peer; of TLS, each of the reasons is a kind of its own. */
+uint64_t net_hush_key(raft_id id, const char *host, int code, const char *why);
 /* One line about a peer (id 0: known by its address only), at most once a minute per code. */
 void net_log_peer(struct net *n, const char *message, raft_id id, const struct conn *c, int code,
                   const char *why);

@@ -76,7 +76,8 @@ static void link_log(struct link *l, const char *message, int code)
 {
     uint32_t suppressed;
 
-    if (hush_allows(&l->net->hush, hush_key(l->id, "", code), mono_now_ms(), &suppressed)) {
+    if (hush_allows(&l->net->hush, net_hush_key(l->id, "", code, l->why), mono_now_ms(),
+                    &suppressed)) {
         log_notice("net", message, LOG_U64("peer", l->id), LOG_STR("address", l->address),
                    LOG_STR("why", l->why), LOG_U64("suppressed", suppressed));
         l->told_down = true;
@@ -234,10 +235,28 @@ static void link_message(void *arg, struct peer_msg *msg)
     peer_msg_done(msg);
 }
 
+/* Whom we dial is to hear nothing of us before it is known to be the one. */
+static bool link_check_certificate(struct link *l)
+{
+    struct peer_refusal refusal = {.code = 0};
+
+    if (net_check_certificate(l->conn, l->id, &refusal) == 0) {
+        return true;
+    }
+    struct peer_hello *unsaid = mem_zalloc(sizeof *unsaid);
+    unsaid->id = l->id;
+    link_refuse(l, unsaid, &refusal);
+    mem_free(unsaid);
+    return false;
+}
+
 static void link_connected(void *arg)
 {
     struct link *l = arg;
 
+    if (!link_check_certificate(l)) {
+        return;
+    }
     link_set_state(l, LINK_HELLO);
     l->said = (struct said){0};
     conn_set_deadline(l->conn, NET_HELLO_MS, "timed out");
@@ -273,9 +292,11 @@ void link_send_hello(struct link *l)
 
 /* ---- An attempt: resolve, connect ---- */
 
-static void link_set_connect_why(struct link *l, const char *peer, int code)
+static void link_set_connect_why(struct link *l, const char *peer, int code, const char *why)
 {
-    if (code == -ECONNREFUSED) {
+    if (code == -RD_ETLS) {
+        link_set_why(l, "%s %s", peer, why);
+    } else if (code == -ECONNREFUSED) {
         link_set_why(l, "connection refused by %s", peer);
     } else if (code == -ETIMEDOUT) {
         link_set_why(l, "%s does not answer", peer);
@@ -299,7 +320,7 @@ static void link_connect(struct link *l, int code)
             conn_set_deadline(l->conn, NET_CONNECT_MS, "");
             return;
         }
-        link_set_connect_why(l, l->address, code);
+        link_set_connect_why(l, l->address, code, "");
     }
     link_lost(l, code);
 }
@@ -311,11 +332,13 @@ static void link_failed(void *arg, int code, const char *why)
 
     l->conn = NULL; /* closed */
     if (l->state == LINK_CONNECTING) {
-        link_set_connect_why(l, c->peer, code);
+        link_set_connect_why(l, c->peer, code, why);
         link_connect(l, code);
         return;
     }
-    if (l->state == LINK_HELLO) {
+    if (code == -RD_ETLS) { /* who is dialled looks at our certificate after we are done */
+        link_set_why(l, "%s %s", c->peer, why);
+    } else if (l->state == LINK_HELLO) {
         bool foreign = code == -RD_EPROTOCOL || code == -RD_ETOO_LARGE;
         link_set_why(l, "no hello from %s: %s", c->peer,
                      foreign ? "what it sends is not raftd's protocol" : why);
@@ -380,6 +403,19 @@ static void link_timer(evutil_socket_t fd, short what, void *arg)
         link_set_why(l, "resolving %s: no name server answers", l->name.host);
         link_lost(l, -ETIMEDOUT);
     }
+}
+
+void link_renew(struct link *l)
+{
+    struct conn *c = l->conn;
+
+    l->conn = NULL;
+    conn_drain(c);
+    link_let_go(l);
+    link_set_state(l, LINK_WAITING);
+    link_set_why(l, "dialling %s anew, with the certificates now in force", l->address);
+    link_owe_down(l);
+    link_dial(l);
 }
 
 void link_poke(struct link *l, uint64_t incarnation)

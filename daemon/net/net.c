@@ -61,12 +61,17 @@ enum said_news net_said(struct net *n, struct said *s, const struct peer_hello *
     return s->hash == was ? SAID_AGAIN : SAID_NEW;
 }
 
+uint64_t net_hush_key(raft_id id, const char *host, int code, const char *why)
+{
+    return hush_key(id, host, code == -RD_ETLS ? (int)crc32c(0, why, strlen(why)) : code);
+}
+
 void net_log_peer(struct net *n, const char *message, raft_id id, const struct conn *c, int code,
                   const char *why)
 {
     uint32_t suppressed;
 
-    if (hush_allows(&n->hush, hush_key(id, c->host, code), mono_now_ms(), &suppressed)) {
+    if (hush_allows(&n->hush, net_hush_key(id, c->host, code, why), mono_now_ms(), &suppressed)) {
         log_warning("net", message, LOG_U64("peer", id), LOG_STR("address", c->peer),
                     LOG_STR("code", err_name(code)), LOG_STR("why", why),
                     LOG_U64("suppressed", suppressed));
@@ -77,6 +82,20 @@ int net_check(const struct net *n, const struct peer_hello *hello, struct peer_r
 {
     *refusal = (struct peer_refusal){.code = 0};
     refusal->code = n->ops.check(n->ops.arg, hello, refusal);
+    return refusal->code;
+}
+
+int net_check_certificate(const struct conn *c, raft_id id, struct peer_refusal *refusal)
+{
+    char why[TLS_WHY_SIZE];
+
+    *refusal = (struct peer_refusal){.code = 0};
+    if (c->tls) {
+        refusal->code = tls_peer_check(c->tls, id, why, sizeof why);
+    }
+    if (refusal->code) {
+        (void)snprintf(refusal->why, sizeof refusal->why, "node %" PRIu32 " %s", id, why);
+    }
     return refusal->code;
 }
 
@@ -143,6 +162,7 @@ int net_open(struct event_base *base, const struct net_config *config, const str
     }
     n->ops = *ops;
     conn_env_init(&n->conns, base, &n->stats);
+    n->conns.tls = config->tls ? tls_context_ref(config->tls) : NULL;
     n->trouble = mem_alloc(NET_TROUBLE_SIZE);
     n->resolver = resolver_new(base, "/etc/resolv.conf", "/etc/hosts");
     prng_seed(&n->prng, mono_now_us() ^ ((uint64_t)getpid() << 32));
@@ -151,6 +171,7 @@ int net_open(struct event_base *base, const struct net_config *config, const str
     TAILQ_INIT(&n->strangers);
     TAILQ_INIT(&n->accepted);
     SLIST_INIT(&n->dead_inbound);
+    rd_assert(!event_assign(&n->renewal, base, -1, 0, net_renew, n));
     rd_assert(!event_assign(&n->reports, base, -1, 0, net_report, n));
     *out = n;
     return 0;
@@ -172,9 +193,11 @@ void net_close(struct net *n)
     net_close_inbound(&n->accepted);
     net_reap(n);
     conn_env_done(&n->conns);
+    tls_context_unref(n->conns.tls);
     resolver_free(n->resolver);
     listener_free(n->listener);
     (void)event_del(&n->reports);
+    (void)event_del(&n->renewal);
     for (int i = 0; i < NET_STANDINGS; i++) {
         buf_done(&n->hellos[i].frame);
     }

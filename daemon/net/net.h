@@ -7,6 +7,9 @@
  * fits hears who we are, but nothing of the cluster, and no message of it reaches the node.
  * A refusal tells its cluster only to who has shown that it knows it.
  *
+ * With TLS both ends show certificates (tls.h): the id in a hello has to be the one in the
+ * certificate, and whom we dial hears nothing before its certificate has named it.
+ *
  * Of two processes that run from copies of one data directory, the one at the member's address
  * counts; the other is refused while that one is linked (twin.c).
  *
@@ -21,6 +24,7 @@
 #include <event2/event.h>
 
 #include "base/units.h"
+#include "net/tls.h"
 #include "node/node.h"
 
 struct net;
@@ -62,12 +66,17 @@ struct net_config {
     uint32_t user_timeout_ms; /* unacknowledged bytes for this long: the link is dead
                                  (TCP_USER_TIMEOUT) */
     uint64_t queue_bytes_max; /* per peer */
+    struct tls_context *tls;  /* NULL: plain TCP. Counted: the caller keeps its own */
 };
 
 /* 0; -RD_ECONFIG after one log line (address in use, not local, cannot be resolved). */
 int net_open(struct event_base *base, const struct net_config *config, const struct net_ops *ops,
              struct net **out);
 void net_close(struct net *n);
+
+/* Other certificates are in force (only with TLS from the start): for new connections at once. Those
+ * that are there are begun anew one after the other: what was trusted before may not be any more. */
+void net_set_tls(struct net *n, struct tls_context *tls);
 
 /* Our own hello; sent on every live connection at once when it differs from the last. Who is not a
  * member hears less of it. Call it also when what we know of the others changed: everybody who is

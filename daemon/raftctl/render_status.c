@@ -325,6 +325,34 @@ static void put_log(const json_t *status, struct buf *out)
     buf_put_u8(out, '\n');
 }
 
+static void put_days(const json_t *tls, const char *key, const char *what, struct buf *out)
+{
+    const json_t *left = json_object_get(tls, key);
+    json_int_t days = json_integer_value(left) / 86400;
+
+    if (!json_is_integer(left)) {
+        return;
+    }
+    if (json_integer_value(left) <= 0) {
+        buf_printf(out, ", %s EXPIRED", what);
+    } else {
+        buf_printf(out, ", %s expires in %" JSON_INTEGER_FORMAT " day%s", what, days,
+                   days == 1 ? "" : "s");
+    }
+}
+
+static void put_tls(const json_t *status, struct buf *out)
+{
+    const json_t *tls = json_object_get(status, "tls");
+
+    if (json_is_object(tls)) {
+        buf_put_str(out, "tls       on");
+        put_days(tls, "cert_expires_in_s", "certificate", out);
+        put_days(tls, "ca_expires_in_s", "authority", out);
+        buf_put_u8(out, '\n');
+    }
+}
+
 static void put_http(const json_t *status, struct buf *out)
 {
     const json_t *http = json_object_get(json_object_get(status, "node"), "http");
@@ -418,6 +446,7 @@ void render_status(const struct ctl *ctl, const struct invocation *inv, const js
     put_node(answer, out);
     put_leader(answer, out);
     put_log(answer, out);
+    put_tls(answer, out);
     put_http(answer, out);
     if (json_is_true(json_object_get(json_object_get(answer, "membership"), "pending"))) {
         buf_put_str(out, "change    a membership change is not committed yet\n");

@@ -110,7 +110,9 @@ struct server {
     struct http *http;
     struct server_ops ops;
     struct metrics_counts counts;
-    char uri[PEER_URI_SIZE]; /* in force; reloadable */
+    char uri[PEER_URI_SIZE];   /* in force; reloadable */
+    struct tls_context *certs; /* in force; reloadable; NULL: no [tls] */
+    mono_ms certs_warn_at;     /* whether they grow old is looked at again */
     mono_ms started;
     mono_ms now; /* of the turn */
 
@@ -213,6 +215,20 @@ void server_web_members(void *server, struct http_call *call);
 /* reload.c: read the configuration again; apply what may change at run time, say what may not.
  * 0, or -RD_ECONFIG with one line per error in `errors`: then nothing changed. */
 int server_reload(struct server *s, struct buf *errors);
+
+/* certs.c: what [tls] names. The files of one configuration, for the names of another. `out` is NULL
+ * without [tls]. 0, or -RD_ECONFIG with one line in `errors`. */
+int server_certs_load(const struct config *files, const struct config *names, const char *path,
+                      struct buf *errors, struct tls_context **out);
+int server_certs_open(struct server *s); /* 0, or -RD_ECONFIG after one log line */
+/* Read them again. 0 (`out` may be NULL), or -RD_ECONFIG with a line in `errors`. */
+int server_certs_reload(struct server *s, const struct config *fresh, struct buf *errors,
+                        struct tls_context **out);
+/* They are in force from now on, if they are others than before. Takes `fresh`; NULL is fine. */
+bool server_certs_take(struct server *s, struct tls_context *fresh);
+void server_certs_view(const struct server *s, struct report_tls *out);
+void server_certs_turn(struct server *s);         /* say what expires soon, once a day */
+mono_ms server_certs_due(const struct server *s); /* UINT64_MAX: never */
 
 /* backup.c: the rows on disk, piece by piece, as fast as the client takes them. */
 enum { SERVER_BACKUPS_MAX = 4 };

@@ -11,7 +11,7 @@
 #include "base/mem.h"
 #include "base/stdfd.h"
 #include "config/config.h"
-#include "raftd/server.h"
+#include "raftd/internal.h"
 #include "raftd/stop.h"
 #include "raftd/systemd.h"
 
@@ -31,7 +31,8 @@ static const char help[] =
     "  -h, --help                   this text\n"
     "      --version                print the version\n"
     "\n"
-    "Signals: SIGTERM, SIGINT stop cleanly; SIGHUP reads [node] uri and [log] level again.\n"
+    "Signals: SIGTERM, SIGINT stop cleanly; SIGHUP reads [node] uri, [log] level and the\n"
+    "certificates of [tls] again.\n"
     "Exit status: 0 clean stop, 64 bad command line, 78 bad configuration or identity,\n"
     "79 data refused, 80 disk full, 81 I/O error, 70 bug.\n";
 
@@ -128,6 +129,19 @@ static int options_parse(int argc, char **argv, struct options *o)
     return 0;
 }
 
+/* What stands in the files that the configuration names is an error in it, too. */
+static int check_certs(const struct options *o, const struct config *config)
+{
+    struct tls_context *certs = NULL;
+    struct buf errors = BUF_INIT;
+    int code = server_certs_load(config, config, o->source.path, &errors, &certs);
+
+    (void)fwrite(errors.data, 1, errors.size, stderr);
+    buf_done(&errors);
+    tls_context_unref(certs);
+    return code;
+}
+
 static int load_config(const struct options *o, struct config *config)
 {
     struct buf errors = BUF_INIT;
@@ -184,6 +198,10 @@ static int run(const struct options *o)
     if (o->dump) {
         config_dump(&config, stdout);
         return printed();
+    }
+    code = check_certs(o, &config);
+    if (code) {
+        return err_exit_daemon(code);
     }
     if (o->check) {
         (void)printf("%s: valid\n", o->source.path);

@@ -147,6 +147,20 @@ PUT_MEMBERS(put_lag, lag, 1)
 PUT_MEMBERS(put_member_contact, contact_ms, MS)
 PUT_MEMBERS(put_connected, connected, 1)
 
+static void put_cert_until(struct buf *out, const char *name, const struct metrics_view *v)
+{
+    if (v->status->tls.is_on) {
+        buf_printf(out, "%s %" PRId64 "\n", name, v->status->tls.cert_until_s);
+    }
+}
+
+static void put_ca_until(struct buf *out, const char *name, const struct metrics_view *v)
+{
+    if (v->status->tls.is_on) {
+        buf_printf(out, "%s %" PRId64 "\n", name, v->status->tls.ca_until_s);
+    }
+}
+
 static void put_started(struct buf *out, const char *name, const struct metrics_view *v)
 {
     buf_printf(out, "%s %.3f\n", name, v->started_s);
@@ -200,6 +214,8 @@ static const struct metric metrics[] = {
     {"raftd_state_bytes", GAUGE, "Size of the state on disk.", put_state_bytes},
     {"raftd_disk_free_bytes", GAUGE, "Free on the file system of data_dir.", put_free_bytes},
     {"raftd_disk_reserve_bytes", GAUGE, "Reserved ahead of use for the log and the state.", put_reserve_bytes},
+    {"raftd_tls_certificate_expiry_timestamp_seconds", GAUGE, "When the certificate of this node expires; none without [tls].", put_cert_until},
+    {"raftd_tls_ca_expiry_timestamp_seconds", GAUGE, "When the first authority in tls.ca expires; none without [tls].", put_ca_until},
     {"raftd_watches", GAUGE, "Watch streams on the admin socket.", put_watches},
     {"raftd_holders", GAUGE, "Clients (raftctl exec) that hold a claim to lead.", put_holders},
     {"raftd_http_connections", GAUGE, "Open HTTP connections.", put_http_connections},

@@ -316,6 +316,7 @@ static int open_net(struct server *s)
         .user_timeout_ms = timeout_ms * 4 > SERVER_USER_TIMEOUT_MIN_MS ? timeout_ms * 4
                                                                        : SERVER_USER_TIMEOUT_MIN_MS,
         .queue_bytes_max = SERVER_PEER_QUEUE_BYTES,
+        .tls = s->certs,
     };
     const struct net_ops ops = {.arg = s,
                                 .greeting = peer_greeting_cb,
@@ -379,9 +380,9 @@ static void log_started(const struct server *s)
                LOG_U64("id", s->config->node_id), LOG_STR("name", s->config->node_name),
                LOG_STR("data_dir", s->config->data_dir), LOG_STR("store_id", store),
                LOG_STR("cluster_id", uuid_is_set(&s->info.cluster) ? cluster : "none"),
-               LOG_STR("address", s->config->advertise), LOG_STR("socket", s->config->admin_socket),
-               LOG_U64("term", s->info.term), LOG_U64("last_index", s->info.last),
-               LOG_U64("applied_index", s->mark.at.index));
+               LOG_STR("address", s->config->advertise), LOG_STR("tls", s->certs ? "on" : "off"),
+               LOG_STR("socket", s->config->admin_socket), LOG_U64("term", s->info.term),
+               LOG_U64("last_index", s->info.last), LOG_U64("applied_index", s->mark.at.index));
 }
 
 int server_open(const struct config *config, const struct server_source *source,
@@ -401,7 +402,10 @@ int server_open(const struct config *config, const struct server_source *source,
     check_set_context(check_cb, s);
     server_calls_init(s);
     open_loop(s);
-    int code = open_data(s);
+    int code = server_certs_open(s);
+    if (code == 0) {
+        code = open_data(s);
+    }
     if (code == 0) {
         code = open_net(s);
     }
@@ -471,6 +475,7 @@ void server_close(struct server *s)
     if (s->net) {
         net_close(s->net);
     }
+    tls_context_unref(s->certs);
     close_events(s);
     if (s->store) {
         if (s->ran) {

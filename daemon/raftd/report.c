@@ -138,6 +138,20 @@ static void put_progress(struct jw *j, const struct report_status *s)
     jw_object_end(j);
 }
 
+static void put_tls(struct jw *j, const struct report_tls *tls)
+{
+    if (!tls->is_on) {
+        jw_null(j, "tls");
+        return;
+    }
+    jw_object(j, "tls");
+    jw_str(j, "cert_not_after", tls->cert_until);
+    jw_i64(j, "cert_expires_in_s", tls->cert_left_s);
+    jw_str(j, "ca_not_after", tls->ca_until);
+    jw_i64(j, "ca_expires_in_s", tls->ca_left_s);
+    jw_object_end(j);
+}
+
 static void put_process(struct jw *j, const struct report_status *s)
 {
     jw_object(j, "disk");
@@ -167,6 +181,7 @@ void report_status(struct buf *out, const struct report_status *s)
     put_public(&j, s);
     put_progress(&j, s);
     put_member_list(&j, &s->members);
+    put_tls(&j, &s->tls);
     put_process(&j, s);
     jw_object_end(&j);
 }

@@ -16,6 +16,7 @@ enum {
     REPORT_HTTP_MAX = 8,
     REPORT_JSON_MAX = ADMIN_JSON_MAX, /* of one result; what is longer is refused */
     REPORT_TROUBLE_SIZE = 400,        /* an address, the longest refusal, and how often */
+    REPORT_DATE_SIZE = 32,
 };
 
 const char *report_role_text(enum raft_role role); /* as users know it; NULL: none */
@@ -42,6 +43,13 @@ struct report_leader {
     const char *address, *uri; /* of public.leader; "": unknown or none */
 };
 
+struct report_tls {
+    bool is_on;
+    int64_t cert_until_s, cert_left_s; /* since 1970; from now on */
+    int64_t ca_until_s, ca_left_s;     /* of the authority that ends first */
+    char cert_until[REPORT_DATE_SIZE], ca_until[REPORT_DATE_SIZE];
+};
+
 struct report_status {
     struct uuid cluster; /* not set: none */
     const char *cluster_name;
@@ -62,6 +70,7 @@ struct report_status {
     uint64_t log_bytes, state_bytes; /* pages in use */
     uint64_t free_bytes;             /* of the file system, or REPORT_UNKNOWN */
     uint64_t reserve_bytes;          /* that were taken ahead */
+    struct report_tls tls;
     uint64_t rss_bytes, fds, uptime_ms;
 };
 

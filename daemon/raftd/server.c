@@ -381,6 +381,8 @@ static mono_ms next_turn(struct server *s)
     at = other < at ? other : at;
     other = server_flush_due(s);
     at = other < at ? other : at;
+    other = server_certs_due(s);
+    at = other < at ? other : at;
     other = server_backups_due(s);
     at = other < at ? other : at;
     other = s->draining ? holders_due(&s->holders, s->now) : UINT64_MAX;
@@ -426,6 +428,7 @@ static int turn(struct server *s)
     }
     server_flush_turn(s);
     server_backups_turn(s);
+    server_certs_turn(s);
     admin_flush(s->admin);
     admin_reap(s->admin);
     net_reap(s->net);

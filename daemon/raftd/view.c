@@ -215,4 +215,5 @@ void server_view_status(const struct server *s, struct report_status *out)
     server_view_leader(s, &out->public, &out->leader);
     view_raft(s, out);
     view_disk(s, out);
+    server_certs_view(s, &out->tls);
 }

@@ -185,22 +185,27 @@ static void members_include_this_node(void **state)
                    "1..4294967295, such as 1@10.0.0.1:7400\n");
 }
 
-#define NO_TLS(key)                                                                                \
-    "tls." key " is set, but this version has no TLS: the members would speak plain TCP; delete "  \
-    "the line, and keep strangers away from node.listen with a firewall\n"
+#define NO_TLS(set, missing)                                                                       \
+    "tls." set " is set and tls." missing " is not; set all of cert, key and ca, or none of "      \
+    "them\n"
 
-/* Somebody relies on it: it must not be ignored. */
-static void tls_is_refused(void **state)
+static void tls_is_whole_or_not_there(void **state)
 {
     static const char *const option[] = {"tls.ca=/a", NULL};
     struct config c = load_good("[node]\nid=1\n[tls]\ncert=\nkey=\nca=\n", NULL);
 
     (void)state;
     assert_string_equal(c.tls_cert, "");
-    assert_refused("[node]\nid=1\n[tls]\ncert=/c\nkey=/k\nca=/a\n",
-                   "F:4: " NO_TLS("cert") "F:5: " NO_TLS("key") "F:6: " NO_TLS("ca"));
-    assert_refused("[node]\nid=1\n[tls]\nkey=/k\n", "F:4: " NO_TLS("key"));
-    assert_refused_with("[node]\nid=1\n", option, "-o tls.ca=/a: " NO_TLS("ca"));
+    c = load_good("[node]\nid=1\n[cluster]\nname=x\n[tls]\nkey=/k\ncert=/c\n", option);
+    assert_string_equal(c.tls_cert, "/c");
+    assert_string_equal(c.tls_key, "/k");
+    assert_string_equal(c.tls_ca, "/a");
+    assert_int_equal(c.tls_lines[0], 7);
+    assert_int_equal(c.tls_lines[1], 6);
+    assert_int_equal(c.tls_lines[2], 0);
+    assert_refused("[node]\nid=1\n[tls]\nkey=/k\n", "F:4: " NO_TLS("key", "cert"));
+    assert_refused("[node]\nid=1\n[tls]\ncert=/c\nca=/a\n", "F:4: " NO_TLS("cert", "key"));
+    assert_refused_with("[node]\nid=1\n", option, "-o tls.ca=/a: " NO_TLS("ca", "cert"));
     assert_refused("[node]\nid=1\n[tls]\ncert=/c\x01\n",
                    "F:4: tls.cert: holds the control character 0x01; remove it\n");
 }
@@ -215,6 +220,15 @@ static void http_has_a_place_of_its_own(void **state)
         "F:6: http.listen: unix:/s is what [admin] socket listens on; choose another path\n");
 }
 
+/* The name is what keeps certificates of one authority apart. */
+static void tls_wants_a_cluster_name(void **state)
+{
+    (void)state;
+    assert_refused("[node]\nid=1\n[tls]\ncert=/c\nkey=/k\nca=/a\n",
+                   "F:4: tls.cert is set and cluster.name is not, to which certificates are bound; "
+                   "write \"name = NAME\" in [cluster], the same on every node\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -227,7 +241,8 @@ int main(void)
         cmocka_unit_test(members_differ),
         cmocka_unit_test(overrides_are_named_as_first),
         cmocka_unit_test(members_include_this_node),
-        cmocka_unit_test(tls_is_refused),
+        cmocka_unit_test(tls_is_whole_or_not_there),
+        cmocka_unit_test(tls_wants_a_cluster_name),
         cmocka_unit_test(http_has_a_place_of_its_own),
     };
 

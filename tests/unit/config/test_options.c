@@ -51,9 +51,9 @@ static void table_is_the_contract(void **state)
                                 "admin.group=raftd\n"
                                 "http.listen=127.0.0.1:7480 repeatable\n"
                                 "http.max_watchers=1024\n"
-                                "tls.cert=\n"
-                                "tls.key=\n"
-                                "tls.ca=\n"
+                                "tls.cert= reloadable\n"
+                                "tls.key= reloadable\n"
+                                "tls.ca= reloadable\n"
                                 "log.level=info reloadable\n"
                                 "log.format=text\n");
 }

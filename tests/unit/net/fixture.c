@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,6 +56,7 @@ void world_init(struct world *w)
     assert_non_null(w->base);
     assert_int_equal(event_assign(&w->tick, w->base, -1, EV_PERSIST, tick_cb, NULL), 0);
     assert_int_equal(event_add(&w->tick, &often), 0);
+    w->with_tls = getenv("RAFTD_TEST_TLS") != NULL;
     w->backoff_max_ms = 400;
     w->queue_bytes_max = 32U * 1024 * 1024;
 }
@@ -201,7 +203,9 @@ struct member *world_open_silent(struct world *w, raft_id id)
                                 .link_down = member_link_down,
                                 .failed = member_failed,
                                 .refused = member_refused};
+    struct tls_context *tls = w->with_tls ? certs_context(id) : NULL;
     struct net_config config = {
+        .tls = tls,
         .listen = {.host = "127.0.0.1", .port = m->port},
         .backoff_max_ms = w->backoff_max_ms,
         .user_timeout_ms = 5000,
@@ -212,6 +216,7 @@ struct member *world_open_silent(struct world *w, raft_id id)
     m->id = id;
     hello_make(id, m->hello.incarnation + 1, &m->hello);
     assert_int_equal(net_open(w->base, &config, &ops, &m->net), 0);
+    tls_context_unref(tls);
     m->port = net_port(m->net);
     return m;
 }
@@ -495,6 +500,72 @@ int stage_up(struct stage *s, uint64_t incarnation)
     raw_send_hello(fd, 2, incarnation);
     until(&s->w, world_is_up(&s->w, 1, 2));
     return fd;
+}
+
+/* ---- Certificates ---- */
+
+static char certs_dir[] = "/tmp/raftd-test-certs-XXXXXX";
+static bool certs_made;
+
+static void certs_remove(void)
+{
+    char command[128];
+
+    (void)snprintf(command, sizeof command, "rm -rf %s", certs_dir);
+    (void)!system(command); /* NOLINT(cert-env33-c,concurrency-mt-unsafe) */
+}
+
+void certs_make(const char *arguments)
+{
+    char command[1024];
+    const char *script = getenv("RAFTD_DEV_CERTS");
+
+    if (!certs_made) {
+        assert_non_null(mkdtemp(certs_dir));
+        assert_int_equal(atexit(certs_remove), 0);
+        assert_true(signal(SIGPIPE, SIG_IGN) != SIG_ERR); /* as the daemon does */
+        certs_made = true;
+        certs_make("--ids 1,2,3,4");
+    }
+    assert_non_null(script);
+    (void)snprintf(command, sizeof command, "%s %s --cluster test %s", script, certs_dir,
+                   arguments);
+    assert_int_equal(system(command), 0); /* NOLINT(cert-env33-c,concurrency-mt-unsafe) */
+}
+
+const char *certs_path(const char *name)
+{
+    static char paths[4][128];
+    static unsigned at;
+
+    if (!certs_made) {
+        certs_make("--ids 4");
+    }
+    at = (at + 1) % 4;
+    (void)snprintf(paths[at], sizeof paths[at], "%s/%s", certs_dir, name);
+    return paths[at];
+}
+
+struct tls_context *certs_context(raft_id id)
+{
+    char cert[32];
+    char key[32];
+    struct tls_context *x = NULL;
+    struct buf why = BUF_INIT;
+    enum tls_file which;
+
+    (void)snprintf(cert, sizeof cert, "%u.crt", id);
+    (void)snprintf(key, sizeof key, "%u.key", id);
+    const struct tls_files files = {.cert = certs_path(cert),
+                                    .key = certs_path(key),
+                                    .ca = certs_path("ca.crt"),
+                                    .cluster = "test",
+                                    .id = id};
+    if (tls_context_new(&files, &x, &which, &why)) {
+        fail_msg("%s", buf_str(&why));
+    }
+    buf_done(&why);
+    return x;
 }
 
 /* ---- The log, caught ---- */

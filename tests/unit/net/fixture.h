@@ -47,6 +47,7 @@ struct world {
     struct event tick; /* so that no turn waits long */
     uint32_t backoff_max_ms;
     uint64_t queue_bytes_max;
+    bool with_tls; /* nodes opened from now on; from the start when RAFTD_TEST_TLS is set */
     struct member members[FIXTURE_NODES_MAX]; /* [id - 1] */
 };
 
@@ -136,6 +137,16 @@ int stage_accept(struct stage *s);
 /* Accept, hear its hello, answer as node 2. */
 int stage_up(struct stage *s, uint64_t incarnation);
 bool trouble_has(struct stage *s, const char *text);
+
+/* ---- Certificates ---- */
+
+/* A file of a directory that scripts/dev-certs has made: an authority, nodes 1 to 4 of the cluster
+ * "test". It goes with the process. Borrowed until the fourth call after this. */
+const char *certs_path(const char *name);
+/* Runs scripts/dev-certs there with these arguments. */
+void certs_make(const char *arguments);
+/* The context of node `id`, with its files. Unref it. */
+struct tls_context *certs_context(raft_id id);
 
 /* ---- The log, caught ---- */
 

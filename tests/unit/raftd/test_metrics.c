@@ -47,7 +47,11 @@ static void test_base_units_and_labels(void **state)
 
     (void)state;
     fill(&status, &view, &counts);
+    status.tls =
+        (struct report_tls){.is_on = true, .cert_until_s = 1798761600, .ca_until_s = 2000000000};
     metrics_put(&out, &view);
+    assert_line(&out, "\nraftd_tls_certificate_expiry_timestamp_seconds 1798761600\n");
+    assert_line(&out, "\nraftd_tls_ca_expiry_timestamp_seconds 2000000000\n");
     assert_line(&out, "\nraftd_lease_remaining_seconds 0.39\n");
     assert_line(&out, "\nraftd_log_commit_p99_seconds 0.00041\n");
     assert_line(&out, "\nraftd_state{state=\"leader\"} 1\n");
@@ -75,6 +79,7 @@ static void test_what_is_not_known_has_no_sample(void **state)
     assert_line(&out, "# TYPE raftd_disk_free_bytes gauge\n# HELP raftd_disk_reserve_bytes");
     assert_null(strstr(buf_str(&out), "raftd_member_match_index{id=\"2\"}"));
     assert_null(strstr(buf_str(&out), "\nraftd_leader_contact_seconds "));
+    assert_null(strstr(buf_str(&out), "\nraftd_tls_certificate_expiry_timestamp_seconds "));
     assert_null(strstr(buf_str(&out), "18446744073709551615"));
     buf_done(&out);
 }

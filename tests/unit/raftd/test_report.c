@@ -57,6 +57,13 @@ static struct report_status sample_leader(void)
         .need = 2,
         .reachable = 3,
         .disk_state = "ok",
+        .tls = {.is_on = true,
+                .cert_until_s = 1798761600,
+                .cert_left_s = 86400,
+                .ca_until_s = 1798588800,
+                .ca_left_s = -86400,
+                .cert_until = "2027-01-01T00:00:00Z",
+                .ca_until = "2026-12-30T00:00:00Z"},
         .log_commit_p99_us = 410,
         .log_bytes = 4096,
         .state_bytes = 100,
@@ -118,6 +125,8 @@ static void test_status_of_a_leader(void **state)
            "\"role\":\"learner\",\"auto_promote\":true,\"store_id\":null,\"match_index\":null,"
            "\"lag\":null,"
            "\"contact_ms\":null,\"connected\":false,\"trouble\":\"refused\",\"version\":null}],"
+           "\"tls\":{\"cert_not_after\":\"2027-01-01T00:00:00Z\",\"cert_expires_in_s\":86400,"
+           "\"ca_not_after\":\"2026-12-30T00:00:00Z\",\"ca_expires_in_s\":-86400},"
            "\"disk\":{\"state\":\"ok\",\"log_commit_p99_us\":410,\"log_bytes\":4096,"
            "\"state_bytes\":100,\"log_commit_p50_us\":210,\"free_bytes\":7000,"
            "\"reserve_bytes\":8000},"
@@ -153,6 +162,7 @@ static void test_status_of_an_unconfigured_node(void **state)
            "\"digest\":{\"index\":0,\"value\":\"0000000000000000\"},"
            "\"quorum\":{\"voters\":0,\"need\":0,\"reachable\":0,\"failure_tolerance\":0},"
            "\"members\":[],"
+           "\"tls\":null,"
            "\"disk\":{\"state\":\"stalled\",\"log_commit_p99_us\":0,\"log_bytes\":0,"
            "\"state_bytes\":0,\"log_commit_p50_us\":0,\"free_bytes\":null,\"reserve_bytes\":0},"
            "\"process\":{\"rss_bytes\":0,\"fds\":0,\"uptime_ms\":0}}");

@@ -1,0 +1,25 @@
+/* conn_internal.h - what conn.c and conn_tls.c share. Not for others. */
+#ifndef RAFTD_NET_CONN_INTERNAL_H
+#define RAFTD_NET_CONN_INTERNAL_H
+
+#include "net/conn.h"
+
+/* ---- conn.c ---- */
+
+void conn_open(struct conn *c); /* what was to be done before frames is done */
+void conn_fail(struct conn *c, int code, const char *why);
+void conn_fail_code(struct conn *c, int code); /* nothing for -EAGAIN and -EINTR */
+bool conn_has_unsent(const struct conn *c);
+void conn_set_blocked(struct conn *c, bool blocked);
+
+/* ---- conn_tls.c ---- */
+
+/* Go on with the handshake. May open the connection, or end it. */
+void conn_tls_shake(struct conn *c);
+/* Write what waits. 0, or a negative code. */
+int conn_tls_write(struct conn *c);
+/* What came is no frame. If it is TLS, which this node does not speak, the peer is told, and the
+ * connection is the owner's no more: true. */
+bool conn_tls_refuse(struct conn *c);
+
+#endif
