@@ -1,66 +1,78 @@
-#include <stdio.h>
 #include <string.h>
 
 #include "base/err.h"
+#include "base/jw.h"
 #include "base/log.h"
 #include "raftd/internal.h"
 
-/* Configurations are compared as --dump-config prints them: all keys, none forgotten. */
-static char *dump_text(const struct config *c)
-{
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
+struct changes { /* the keys that differ, as SECTION.KEY */
+    struct jw *json;
+    bool reloadable;  /* the ones to tell of */
+    struct buf words; /* the same for the log */
+};
 
-    if (!out) {
-        return NULL;
+static void change_cb(void *arg, const struct config_option_info *info)
+{
+    struct changes *c = arg;
+    struct buf key = BUF_INIT;
+
+    if (info->reloadable != c->reloadable) {
+        return;
     }
-    config_dump(c, out);
-    if (fclose(out)) {
-        mem_free(text);
-        return NULL;
-    }
-    return text;
+    buf_printf(&key, "%s.%s", info->section, info->key);
+    jw_str(c->json, NULL, buf_str(&key));
+    buf_printf(&c->words, "%s%s", c->words.size ? "," : "", buf_str(&key));
+    buf_done(&key);
 }
 
-/* What may change at run time has been made equal: any difference left needs a restart. */
-static bool needs_restart(const struct config *old, const struct config *fresh)
+/* All keys of the table are compared, none can be forgotten. */
+static void tell_changes(const struct config *old, const struct config *fresh, struct buf *said)
 {
-    char *old_text = dump_text(old);
-    char *fresh_text = dump_text(fresh);
-    bool differs = !old_text || !fresh_text || strcmp(old_text, fresh_text) != 0;
+    struct jw json = jw_begin(said);
+    struct changes taken = {.json = &json, .reloadable = true};
+    struct changes left = {.json = &json, .reloadable = false};
 
-    mem_free(old_text);
-    mem_free(fresh_text);
-    return differs;
+    jw_object(&json, NULL);
+    jw_array(&json, "changed");
+    config_each_change(old, fresh, change_cb, &taken);
+    jw_array_end(&json);
+    jw_array(&json, "needs_restart");
+    config_each_change(old, fresh, change_cb, &left);
+    jw_array_end(&json);
+    jw_object_end(&json);
+    log_notice("raftd", "reloaded",
+               LOG_STR("changed", taken.words.size ? buf_str(&taken.words) : "nothing"));
+    if (left.words.size) {
+        log_warning("raftd", "some changes in the file need a restart",
+                    LOG_STR("keys", buf_str(&left.words)));
+    }
+    buf_done(&taken.words);
+    buf_done(&left.words);
 }
 
-int server_reload(struct server *s, struct buf *errors)
+/* Where it is kept other than in s->config. */
+static void take(struct server *s, const struct config *fresh)
+{
+    s->uri_changed = s->uri_changed || strcmp(s->config->uri, fresh->uri) != 0;
+    config_take_reloadable(fresh, s->config);
+    log_set_level(fresh->log_level);
+    store_set_stall_timeout(s->store, fresh->stall_timeout_ms);
+}
+
+int server_reload(struct server *s, struct buf *said)
 {
     struct config *fresh = mem_zalloc(sizeof *fresh);
-    int code = config_load(s->source->path, s->source->overrides, s->source->overrides_count, fresh,
-                           errors);
+    int code =
+        config_load(s->source->path, s->source->overrides, s->source->overrides_count, fresh, said);
 
     if (code) {
-        errors->size -= errors->size > 0 && errors->data[errors->size - 1] == '\n';
+        said->size -= said->size > 0 && said->data[said->size - 1] == '\n';
         log_error("raftd", "reload refused, the configuration in force stays",
-                  LOG_STR("why", buf_str(errors)));
-        mem_free(fresh);
-        return code;
-    }
-    log_set_level(fresh->log_level);
-    if (strcmp(s->uri, fresh->uri) != 0) {
-        (void)snprintf(s->uri, sizeof s->uri, "%s", fresh->uri);
-        s->uri_changed = true;
-    }
-    log_notice("raftd", "reloaded", LOG_STR("log_level", log_level_name(fresh->log_level)),
-               LOG_STR("uri", s->uri));
-    fresh->log_level = s->config->log_level;
-    memcpy(fresh->uri, s->config->uri, sizeof fresh->uri);
-    if (needs_restart(s->config, fresh)) {
-        log_warning("raftd", "only [node] uri and [log] level change at run time: the other "
-                             "changes in the file need a restart");
+                  LOG_STR("why", buf_str(said)));
+    } else {
+        tell_changes(s->config, fresh, said);
+        take(s, fresh);
     }
     mem_free(fresh);
-    return 0;
+    return code;
 }
