@@ -40,9 +40,8 @@ static void put_word(struct roff *r, const char *word, size_t size)
         buf_put_str(r->out, "\\&");
     }
     for (size_t i = 0; i < size; i++) {
-        if (word[i] == '-' && i == 0 && size > 1) {
-            buf_put_u8(r->out, '\\'); /* an option, not a hyphen: copied from the page it works */
-        } else if (word[i] == '-' && i == 1 && word[0] == '-') {
+        /* An option, not a hyphen: copied from the page it works. */
+        if (word[i] == '-' && ((i == 0 && size > 1) || (i == 1 && word[0] == '-'))) {
             buf_put_u8(r->out, '\\');
         }
         put_character(r, word[i]);
