@@ -73,4 +73,11 @@ struct config_option_info {
 typedef void config_option_cb(void *arg, const struct config_option_info *info);
 void config_each_option(config_option_cb *cb, void *arg);
 
+/* Calls cb for each key whose value differs, in the order of the table. */
+void config_each_change(const struct config *old, const struct config *fresh, config_option_cb *cb,
+                        void *arg);
+
+/* Copy into `in_force` what may change at run time (the `reloadable` keys). */
+void config_take_reloadable(const struct config *fresh, struct config *in_force);
+
 #endif

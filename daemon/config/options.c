@@ -61,7 +61,8 @@ const struct option option_table[OPTIONS] = {
     {"raft", "shutdown_transfer_timeout", "5s",
      "How long a node that is told to stop takes at most to hand its leadership over and to answer "
      "what it was asked.",
-     MS(100), MINUTES(10), FIELD(shutdown_transfer_timeout_ms), OPTION_DURATION, 0},
+     MS(100), MINUTES(10), FIELD(shutdown_transfer_timeout_ms), OPTION_DURATION,
+     OPTION_RELOADABLE},
 
     {"storage", "map_size", "16G",
      "Address space of each of the two databases; an upper bound of their size, not disk use. When "
@@ -77,7 +78,7 @@ const struct option option_table[OPTIONS] = {
      KIB(4), GIB(1024), FIELD(log_keep_bytes), OPTION_SIZE, 0},
     {"storage", "stall_timeout", "2s",
      "A leader whose disk has not finished a log commit for this long gives up leadership.",
-     MS(100), MINUTES(10), FIELD(stall_timeout_ms), OPTION_DURATION, 0},
+     MS(100), MINUTES(10), FIELD(stall_timeout_ms), OPTION_DURATION, OPTION_RELOADABLE},
     {"storage", "state_max_bytes", "256M",
      "Quota of the replicated state, which lives in memory. Beyond it growth is refused with "
      "no_space; deletes work. The same on all nodes.",
@@ -215,18 +216,63 @@ void option_suggest_key(const char *section, const char *key, struct buf *out)
     }
 }
 
+static struct config_option_info info_of(const struct option *o)
+{
+    return (struct config_option_info){
+        .section = o->section,
+        .key = o->key,
+        .default_text = o->default_text,
+        .help = o->help,
+        .repeatable = o->flags & OPTION_REPEATABLE,
+        .reloadable = o->flags & OPTION_RELOADABLE,
+    };
+}
+
 void config_each_option(config_option_cb *cb, void *arg)
 {
     for (size_t i = 0; i < OPTIONS; i++) {
-        const struct option *o = &option_table[i];
-        struct config_option_info info = {
-            .section = o->section,
-            .key = o->key,
-            .default_text = o->default_text,
-            .help = o->help,
-            .repeatable = o->flags & OPTION_REPEATABLE,
-            .reloadable = o->flags & OPTION_RELOADABLE,
-        };
+        const struct config_option_info info = info_of(&option_table[i]);
         cb(arg, &info);
+    }
+}
+
+/* As --dump-config prints them: what reads back to the same is the same. */
+static bool is_same(const struct option *o, const struct config *a, const struct config *b)
+{
+    uint32_t lines = option_lines(o, a);
+    struct buf text_a = BUF_INIT;
+    struct buf text_b = BUF_INIT;
+    bool same = lines == option_lines(o, b);
+
+    for (uint32_t i = 0; same && i < lines; i++) {
+        text_a.size = 0;
+        text_b.size = 0;
+        option_print(o, a, i, &text_a);
+        option_print(o, b, i, &text_b);
+        same = strcmp(buf_str(&text_a), buf_str(&text_b)) == 0;
+    }
+    buf_done(&text_a);
+    buf_done(&text_b);
+    return same;
+}
+
+void config_each_change(const struct config *old, const struct config *fresh, config_option_cb *cb,
+                        void *arg)
+{
+    for (size_t i = 0; i < OPTIONS; i++) {
+        if (!is_same(&option_table[i], old, fresh)) {
+            const struct config_option_info info = info_of(&option_table[i]);
+            cb(arg, &info);
+        }
+    }
+}
+
+void config_take_reloadable(const struct config *fresh, struct config *in_force)
+{
+    for (size_t i = 0; i < OPTIONS; i++) {
+        const struct option *o = &option_table[i];
+        if (o->flags & OPTION_RELOADABLE) {
+            memcpy((char *)in_force + o->offset, (const char *)fresh + o->offset, o->size);
+        }
     }
 }

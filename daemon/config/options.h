@@ -29,8 +29,8 @@ enum option_kind {
 
 enum {
     OPTION_REPEATABLE = 1,
-    OPTION_RELOADABLE = 2,
-    OPTION_EMPTY_OK = 4, /* "key =" means something: not set, none, or off */
+    OPTION_RELOADABLE = 2, /* taken over at run time: a plain value, without a pointer in it */
+    OPTION_EMPTY_OK = 4,   /* "key =" means something: not set, none, or off */
 };
 
 struct option {

@@ -91,4 +91,8 @@ struct http_stats {
 };
 void http_stats_get(const struct http *h, struct http_stats *out);
 
+/* The table of paths, for the manual and tests: calls cb for each in order. */
+typedef void http_path_cb(void *arg, const char *path, const char *help);
+void http_each_path(http_path_cb *cb, void *arg);
+
 #endif

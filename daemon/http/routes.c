@@ -18,6 +18,7 @@
 struct http_route {
     const char *path;
     void (*run)(struct http_call *call, const struct http_state *state);
+    const char *help; /* sentences for the manual */
 };
 
 /* ---- What was asked: headers, and what stands after the '?' ---- */
@@ -256,22 +257,48 @@ static void run_metrics(struct http_call *call, const struct http_state *state)
     reply_send(call, &(struct http_reply){.code = 200, .type = TYPE_METRICS, .body = &h->body});
 }
 
+/* A table. Order is the order of the manual. */
+/* clang-format off */
 static const struct http_route routes[] = {
-    {"/livez", run_livez},
-    {"/readyz", run_readyz},
-    {"/health/leader", run_health_leader},
-    {"/leader", run_health_leader},
-    {"/primary", run_health_leader},
-    {"/health/follower", run_health_follower},
-    {"/replica", run_health_follower},
-    {"/v1/leader", run_leader},
-    {"/v1/watch", run_watch},
-    {"/v1/status", run_status},
-    {"/v1/members", run_members},
-    {"/metrics", run_metrics},
+    {"/livez", run_livez,
+     "200 when the event loop answers."},
+    {"/readyz", run_readyz,
+     "200 when this node is a member, knows a leader that it heard lately, its disk is well, and it "
+     "was not removed; else 503, and the first line says why. With `?verbose` a line for each."},
+    {"/health/leader", run_health_leader,
+     "200 while this node may claim to lead, else 503."},
+    {"/leader", run_health_leader,
+     "The same as /health/leader."},
+    {"/primary", run_health_leader,
+     "The same as /health/leader."},
+    {"/health/follower", run_health_follower,
+     "200 while this node follows and is ready, else 503."},
+    {"/replica", run_health_follower,
+     "The same as /health/follower."},
+    {"/v1/leader", run_leader,
+     "Who leads, and whether this node may act as leader, for how long and under which fence, as "
+     "JSON. 503 with the same body when no leader is known. With `?wait=30s&after=ETAG` it waits "
+     "until the state differs from that of ETAG, and answers 304 when it has not."},
+    {"/v1/watch", run_watch,
+     "The same now and at each change, as Server-Sent Events, with a heartbeat three times per "
+     "lease; lines of JSON with `Accept: application/x-ndjson`. 503 above max_watchers."},
+    {"/v1/status", run_status,
+     "What `raftctl status --json` shows."},
+    {"/v1/members", run_members,
+     "What `raftctl members --json` shows."},
+    {"/metrics", run_metrics,
+     "Metrics as text for Prometheus, listed below."},
 };
+/* clang-format on */
 
 enum { ROUTES_COUNT = sizeof routes / sizeof routes[0] };
+
+void http_each_path(http_path_cb *cb, void *arg)
+{
+    for (size_t i = 0; i < ROUTES_COUNT; i++) {
+        cb(arg, routes[i].path, routes[i].help);
+    }
+}
 
 /* ---- Requests ---- */
 

@@ -437,7 +437,10 @@ const struct command command_table[] = {
      .needs = NEEDS_OPERATOR,
      .in_batch = true,
      .help = "read raftd.conf again",
-     .details = "Takes over what can change at run time; a file with errors changes nothing.",
+     .details =
+         "Takes over what can change at run time, and names the keys that did and those that "
+         "need a restart. A file with errors changes nothing. Systemd does it by `systemctl "
+         "reload raftd`, SIGHUP does the same and tells the log.",
      .render = render_reload},
     {.name = "check",
      .args = "",

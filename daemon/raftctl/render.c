@@ -298,11 +298,31 @@ void render_log_level(const struct ctl *ctl, const struct invocation *inv, const
     ctl_note(ctl, "this node logs at %s until it restarts", inv->args[0]);
 }
 
+/* One line of names; nothing when there are none. */
+static void put_keys(struct buf *out, const char *title, const json_t *keys)
+{
+    for (size_t i = 0; i < json_array_size(keys); i++) {
+        const char *key = json_string_value(json_array_get(keys, i));
+        buf_put_str(out, i ? ", " : title);
+        render_safe(out, key ? key : "-");
+    }
+    if (json_array_size(keys)) {
+        buf_put_u8(out, '\n');
+    }
+}
+
 void render_reload(const struct ctl *ctl, const struct invocation *inv, const json_t *answer,
                    struct buf *out)
 {
+    const json_t *changed = json_object_get(answer, "changed");
+    const json_t *waiting = json_object_get(answer, "needs_restart");
+
     (void)inv;
-    (void)answer;
-    (void)out;
-    ctl_note(ctl, "the configuration is read");
+    put_keys(out, "changed: ", changed);
+    put_keys(out, "needs a restart: ", waiting);
+    if (json_array_size(changed) == 0) {
+        ctl_note(ctl, "the configuration is read: %s",
+                 json_array_size(waiting) ? "nothing of it can change while raftd runs"
+                                          : "nothing has changed");
+    }
 }

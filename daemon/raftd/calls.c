@@ -336,13 +336,14 @@ static void op_backup(void *server, struct admin_call *call, uint32_t timeout_ms
 
 static void op_log_level(void *server, struct admin_call *call, const char *name)
 {
+    struct server *s = server;
     enum log_level level;
 
-    (void)server;
     if (!log_level_by_name(name, &level)) {
         admin_answer(call, -RD_EINVALID, 0, "no such log level", NULL, 0);
         return;
     }
+    s->config->log_level = level;
     log_set_level(level);
     log_notice("raftd", "log level set", LOG_STR("level", name));
     admin_answer(call, 0, 0, NULL, "{}", 2);
@@ -350,15 +351,15 @@ static void op_log_level(void *server, struct admin_call *call, const char *name
 
 static void op_reload(void *server, struct admin_call *call)
 {
-    struct buf errors = BUF_INIT;
-    int code = server_reload(server, &errors);
+    struct buf said = BUF_INIT;
+    int code = server_reload(server, &said);
 
     if (code) {
-        admin_answer(call, -RD_EINVALID, 0, buf_str(&errors), NULL, 0);
+        admin_answer(call, -RD_EINVALID, 0, buf_str(&said), NULL, 0);
     } else {
-        admin_answer(call, 0, 0, NULL, "{}", 2);
+        admin_answer(call, 0, 0, NULL, said.data, said.size);
     }
-    buf_done(&errors);
+    buf_done(&said);
 }
 
 static void op_cancel(void *server, struct admin_call *call)

@@ -98,7 +98,7 @@ struct slot { /* one open admin call */
 };
 
 struct server {
-    const struct config *config;
+    struct config *config; /* in force: a reload changes it */
     const struct server_source *source;
     struct systemd *systemd;
     struct event_base *base;
@@ -110,7 +110,6 @@ struct server {
     struct http *http;
     struct server_ops ops;
     struct metrics_counts counts;
-    char uri[PEER_URI_SIZE];   /* in force; reloadable */
     struct tls_context *certs; /* in force; reloadable; NULL: no [tls] */
     mono_ms certs_warn_at;     /* whether they grow old is looked at again */
     mono_ms started;
@@ -213,8 +212,9 @@ void server_web_status(void *server, struct http_call *call);
 void server_web_members(void *server, struct http_call *call);
 
 /* reload.c: read the configuration again; apply what may change at run time, say what may not.
- * 0, or -RD_ECONFIG with one line per error in `errors`: then nothing changed. */
-int server_reload(struct server *s, struct buf *errors);
+ * 0 and {"changed":["node.uri"],"needs_restart":[]} appended to `said`, or -RD_ECONFIG and one line
+ * per error: then nothing changed. Both are logged, too. */
+int server_reload(struct server *s, struct buf *said);
 
 /* certs.c: what [tls] names. The files of one configuration, for the names of another. `out` is NULL
  * without [tls]. 0, or -RD_ECONFIG with one line in `errors`. */

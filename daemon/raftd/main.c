@@ -31,8 +31,8 @@ static const char help[] =
     "  -h, --help                   this text\n"
     "      --version                print the version\n"
     "\n"
-    "Signals: SIGTERM, SIGINT stop cleanly; SIGHUP reads [node] uri, [log] level and the\n"
-    "certificates of [tls] again.\n"
+    "Signals: SIGTERM, SIGINT stop cleanly; SIGHUP reads the configuration again\n"
+    "(raftctl reload says what changed and what needs a restart).\n"
     "Exit status: 0 clean stop, 64 bad command line, 78 bad configuration or identity,\n"
     "79 data refused, 80 disk full, 81 I/O error, 70 bug.\n";
 
@@ -168,7 +168,7 @@ static void raise_descriptor_limit(void)
     }
 }
 
-static int serve(const struct config *config, const struct server_source *source)
+static int serve(struct config *config, const struct server_source *source)
 {
     struct systemd systemd;
     struct server *server = NULL;

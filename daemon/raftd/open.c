@@ -385,8 +385,8 @@ static void log_started(const struct server *s)
                LOG_U64("last_index", s->info.last), LOG_U64("applied_index", s->mark.at.index));
 }
 
-int server_open(const struct config *config, const struct server_source *source,
-                struct systemd *systemd, struct server **out)
+int server_open(struct config *config, const struct server_source *source, struct systemd *systemd,
+                struct server **out)
 {
     struct server *s = mem_zalloc(sizeof *s);
 
@@ -395,7 +395,6 @@ int server_open(const struct config *config, const struct server_source *source,
     s->systemd = systemd;
     s->started = mono_now_ms();
     s->timer_at = UINT64_MAX;
-    (void)snprintf(s->uri, sizeof s->uri, "%s", config->uri);
     /* A reload asked for before there is anything to reload must not end the process. */
     (void)signal(SIGHUP, SIG_IGN);
     (void)signal(SIGPIPE, SIG_IGN);

@@ -1,89 +1,121 @@
-#include <stdio.h>
 #include <string.h>
 
 #include "base/err.h"
+#include "base/jw.h"
 #include "base/log.h"
 #include "raftd/internal.h"
 
-/* Configurations are compared as --dump-config prints them: all keys, none forgotten. */
-static char *dump_text(const struct config *c)
-{
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
+struct reload {
+    const struct config *old, *fresh;
+    bool certs_changed; /* the files of [tls], whatever their names */
+    bool tls_switched;  /* on or off, which needs a restart: the others would refuse this node */
+};
 
-    if (!out) {
-        return NULL;
+struct changes { /* the keys that differ, as SECTION.KEY */
+    const struct reload *reload;
+    struct jw *json;
+    bool reloadable;  /* the ones to tell of */
+    struct buf words; /* the same for the log */
+};
+
+static void put_key(struct changes *c, const char *section, const char *key)
+{
+    struct buf name = BUF_INIT;
+
+    buf_printf(&name, "%s.%s", section, key);
+    jw_str(c->json, NULL, buf_str(&name));
+    buf_printf(&c->words, "%s%s", c->words.size ? "," : "", buf_str(&name));
+    buf_done(&name);
+}
+
+static void change_cb(void *arg, const struct config_option_info *info)
+{
+    struct changes *c = arg;
+    bool is_tls = strcmp(info->section, "tls") == 0;
+
+    if ((info->reloadable && !(is_tls && c->reload->tls_switched)) == c->reloadable) {
+        put_key(c, info->section, info->key);
     }
-    config_dump(c, out);
-    if (fclose(out)) {
-        mem_free(text);
-        return NULL;
+}
+
+/* Other files under the same names. */
+static bool only_files_changed(const struct reload *r)
+{
+    return r->certs_changed && strcmp(r->old->tls_cert, r->fresh->tls_cert) == 0 &&
+           strcmp(r->old->tls_key, r->fresh->tls_key) == 0 &&
+           strcmp(r->old->tls_ca, r->fresh->tls_ca) == 0;
+}
+
+/* All keys of the table are compared, none can be forgotten. */
+static void tell_changes(const struct reload *r, struct buf *said)
+{
+    struct jw json = jw_begin(said);
+    struct changes taken = {.reload = r, .json = &json, .reloadable = true};
+    struct changes left = {.reload = r, .json = &json, .reloadable = false};
+
+    jw_object(&json, NULL);
+    jw_array(&json, "changed");
+    config_each_change(r->old, r->fresh, change_cb, &taken);
+    if (only_files_changed(r)) {
+        put_key(&taken, "tls", "cert");
     }
-    return text;
+    jw_array_end(&json);
+    jw_array(&json, "needs_restart");
+    config_each_change(r->old, r->fresh, change_cb, &left);
+    jw_array_end(&json);
+    jw_object_end(&json);
+    log_notice("raftd", "reloaded",
+               LOG_STR("changed", taken.words.size ? buf_str(&taken.words) : "nothing"),
+               LOG_STR("tls", r->certs_changed ? "changed" : "unchanged"));
+    if (left.words.size) {
+        log_warning("raftd", "some changes in the file need a restart",
+                    LOG_STR("keys", buf_str(&left.words)));
+    }
+    buf_done(&taken.words);
+    buf_done(&left.words);
 }
 
-/* What may change at run time has been made equal: any difference left needs a restart. */
-static bool needs_restart(const struct config *old, const struct config *fresh)
+/* Where it is kept other than in s->config. */
+static void take(struct server *s, struct config *fresh, bool tls_switched)
 {
-    char *old_text = dump_text(old);
-    char *fresh_text = dump_text(fresh);
-    bool differs = !old_text || !fresh_text || strcmp(old_text, fresh_text) != 0;
-
-    mem_free(old_text);
-    mem_free(fresh_text);
-    return differs;
-}
-
-/* Nothing has changed. Takes `fresh`. */
-static int refuse(struct config *fresh, struct buf *errors)
-{
-    errors->size -= errors->size > 0 && errors->data[errors->size - 1] == '\n';
-    log_error("raftd", "reload refused, the configuration in force stays",
-              LOG_STR("why", buf_str(errors)));
-    mem_free(fresh);
-    return -RD_ECONFIG;
-}
-
-/* What was taken over does not differ any more. TLS itself is not switched at run time: the others
- * would refuse this node. */
-static void forget_what_is_taken(const struct server *s, struct config *fresh)
-{
-    fresh->log_level = s->config->log_level;
-    memcpy(fresh->uri, s->config->uri, sizeof fresh->uri);
-    if (s->certs && fresh->tls_cert[0]) {
+    if (tls_switched) {
         memcpy(fresh->tls_cert, s->config->tls_cert, sizeof fresh->tls_cert);
         memcpy(fresh->tls_key, s->config->tls_key, sizeof fresh->tls_key);
         memcpy(fresh->tls_ca, s->config->tls_ca, sizeof fresh->tls_ca);
     }
+    s->uri_changed = s->uri_changed || strcmp(s->config->uri, fresh->uri) != 0;
+    config_take_reloadable(fresh, s->config);
+    log_set_level(fresh->log_level);
+    store_set_stall_timeout(s->store, fresh->stall_timeout_ms);
 }
 
-int server_reload(struct server *s, struct buf *errors)
+static void reload(struct server *s, struct config *fresh, struct tls_context *certs,
+                   struct buf *said)
+{
+    struct reload r = {.old = s->config,
+                       .fresh = fresh,
+                       .tls_switched = (s->certs != NULL) != (fresh->tls_cert[0] != 0)};
+
+    r.certs_changed = server_certs_take(s, certs);
+    tell_changes(&r, said);
+    take(s, fresh, r.tls_switched);
+}
+
+int server_reload(struct server *s, struct buf *said)
 {
     struct config *fresh = mem_zalloc(sizeof *fresh);
     struct tls_context *certs = NULL;
+    int code =
+        config_load(s->source->path, s->source->overrides, s->source->overrides_count, fresh, said);
 
-    if (config_load(s->source->path, s->source->overrides, s->source->overrides_count, fresh,
-                    errors) ||
-        server_certs_reload(s, fresh, errors, &certs)) {
-        return refuse(fresh, errors);
-    }
-    log_set_level(fresh->log_level);
-    if (strcmp(s->uri, fresh->uri) != 0) {
-        (void)snprintf(s->uri, sizeof s->uri, "%s", fresh->uri);
-        s->uri_changed = true;
-    }
-    bool certs_changed = server_certs_take(s, certs);
-    log_notice("raftd", "reloaded", LOG_STR("log_level", log_level_name(fresh->log_level)),
-               LOG_STR("uri", s->uri),
-               LOG_STR("tls", !s->certs       ? "off"
-                              : certs_changed ? "changed"
-                                              : "unchanged"));
-    forget_what_is_taken(s, fresh);
-    if (needs_restart(s->config, fresh)) {
-        log_warning("raftd", "only [node] uri, [log] level and the certificates of [tls] change at "
-                             "run time: the other changes in the file need a restart");
+    code = code ? code : server_certs_reload(s, fresh, said, &certs);
+    if (code) {
+        said->size -= said->size > 0 && said->data[said->size - 1] == '\n';
+        log_error("raftd", "reload refused, the configuration in force stays",
+                  LOG_STR("why", buf_str(said)));
+    } else {
+        reload(s, fresh, certs, said);
     }
     mem_free(fresh);
-    return 0;
+    return code;
 }

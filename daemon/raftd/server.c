@@ -341,16 +341,16 @@ static bool is_drained(const struct server *s)
 
 static void reload_if_wanted(struct server *s)
 {
-    struct buf errors = BUF_INIT;
+    struct buf said = BUF_INIT;
 
     if (s->reload_wanted) {
         s->reload_wanted = false;
-        (void)server_reload(s, &errors);
-        buf_done(&errors);
+        (void)server_reload(s, &said); /* it logs the same */
+        buf_done(&said);
     }
     if (s->uri_changed) {
         s->uri_changed = false;
-        node_set_uri(s->node, s->uri);
+        node_set_uri(s->node, s->config->uri);
     }
 }
 

@@ -16,10 +16,10 @@ struct server_source { /* where the configuration came from, to read it again */
 };
 
 /* Everything up to "ready": store, log, sockets. `config`, `source` and `systemd` stay the
- * caller's and outlive the server. 0, or a negative code after at least one log line; -ECANCELED:
+ * caller's and outlive the server, which changes `config` at a reload. 0, or a negative code after at least one log line; -ECANCELED:
  * told to stop meanwhile (stop.h). */
-int server_open(const struct config *config, const struct server_source *source,
-                struct systemd *systemd, struct server **out);
+int server_open(struct config *config, const struct server_source *source, struct systemd *systemd,
+                struct server **out);
 
 /* Serve until a signal or something fatal: 0, or the negative code the process has to end with. */
 int server_run(struct server *s);

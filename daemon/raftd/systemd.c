@@ -1,5 +1,8 @@
 #include "raftd/systemd.h"
 
+#include <errno.h>
+#include <poll.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,22 +71,25 @@ void systemd_done(struct systemd *s)
     }
 }
 
-static void notify(const struct systemd *s, const char *text)
+/* -1: the queue is full, or nobody is there. The loop does not wait for either. */
+static int notify(const struct systemd *s, const char *text)
 {
-    if (s->fd >= 0) {
-        ssize_t ignored = send(s->fd, text, strlen(text), MSG_NOSIGNAL);
-        (void)ignored;
-    }
+    return s->fd < 0 || send(s->fd, text, strlen(text), MSG_NOSIGNAL) >= 0 ? 0 : -1;
 }
 
 void systemd_ready(struct systemd *s)
 {
-    notify(s, "READY=1");
+    /* Without this one the start would time out. A manager that is busy reads the progress of the start late,
+     * and the queue holds ten messages where nobody has raised net.unix.max_dgram_qlen. */
+    if (notify(s, "READY=1") && errno == EAGAIN) {
+        (void)poll(&(struct pollfd){.fd = s->fd, .events = POLLOUT}, 1, SYSTEMD_READY_WAIT_MS);
+        (void)notify(s, "READY=1");
+    }
 }
 
 void systemd_stopping(struct systemd *s)
 {
-    notify(s, "STOPPING=1");
+    (void)notify(s, "STOPPING=1");
 }
 
 void systemd_status(struct systemd *s, const char *status)
@@ -95,7 +101,9 @@ void systemd_status(struct systemd *s, const char *status)
     }
     (void)snprintf(s->status_last, sizeof s->status_last, "%s", status);
     (void)snprintf(text, sizeof text, "STATUS=%s", s->status_last);
-    notify(s, text);
+    if (notify(s, text)) {
+        s->status_last[0] = 0; /* not told: the next one is, even if it is the same */
+    }
 }
 
 void systemd_extend(struct systemd *s, uint32_t more_ms)
@@ -104,7 +112,7 @@ void systemd_extend(struct systemd *s, uint32_t more_ms)
 
     (void)snprintf(text, sizeof text, "EXTEND_TIMEOUT_USEC=%llu",
                    (unsigned long long)more_ms * 1000U);
-    notify(s, text);
+    (void)notify(s, text);
 }
 
 mono_ms systemd_watchdog(struct systemd *s, mono_ms now)
@@ -113,8 +121,8 @@ mono_ms systemd_watchdog(struct systemd *s, mono_ms now)
         return UINT64_MAX;
     }
     if (now >= s->watchdog_next) {
-        notify(s, "WATCHDOG=1");
-        s->watchdog_next = now + s->watchdog_ms;
+        bool lost = notify(s, "WATCHDOG=1") != 0;
+        s->watchdog_next = now + (lost ? s->watchdog_ms / 8 + 1 : s->watchdog_ms);
     }
     return s->watchdog_next;
 }

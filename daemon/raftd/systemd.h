@@ -1,7 +1,7 @@
 /* systemd.h - tells the service manager how we are (sd_notify protocol, sd_notify(3)).
  *
  * Without NOTIFY_SOCKET in the environment every call does nothing. A message that cannot be sent
- * is dropped: the service manager's absence must not stop the daemon.
+ * is dropped: the service manager's absence must not stop the daemon. Only READY waits for it.
  * Threads: loop thread only. */
 #ifndef RAFTD_RAFTD_SYSTEMD_H
 #define RAFTD_RAFTD_SYSTEMD_H
@@ -21,7 +21,10 @@ struct systemd {
 void systemd_init(struct systemd *s);
 void systemd_done(struct systemd *s);
 
-void systemd_ready(struct systemd *s);
+enum { SYSTEMD_READY_WAIT_MS = 5000 };
+
+void systemd_ready(
+    struct systemd *s); /* waits while the manager's queue is full, at most so long */
 void systemd_stopping(struct systemd *s);
 /* One line for `systemctl status`; sent when it differs from the last. */
 void systemd_status(struct systemd *s, const char *status);

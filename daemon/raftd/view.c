@@ -15,7 +15,7 @@ struct words {
 static struct words words_of(const struct server *s, raft_id id)
 {
     if (id == s->config->node_id) {
-        return (struct words){s->config->node_name, s->uri, RAFTD_VERSION};
+        return (struct words){s->config->node_name, s->config->uri, RAFTD_VERSION};
     }
     const struct peer_hello *hello = node_peer_hello(s->node, id);
     return hello ? (struct words){hello->name, hello->uri, hello->version}
@@ -203,7 +203,7 @@ void server_view_status(const struct server *s, struct report_status *out)
                                   .id = s->config->node_id,
                                   .name = s->config->node_name,
                                   .address = s->config->advertise,
-                                  .uri = s->uri,
+                                  .uri = s->config->uri,
                                   .store = s->info.store,
                                   .rss_bytes = process->rss_bytes,
                                   .fds = process->fds,

@@ -276,6 +276,11 @@ void store_room_get(const struct store *s, struct store_room *out)
                                .wanted_bytes = log.wanted_bytes};
 }
 
+void store_set_stall_timeout(struct store *s, uint64_t ms)
+{
+    s->stall_timeout_ms = ms;
+}
+
 void store_stats_get(struct store *s, struct store_stats *out)
 {
     uint64_t outstanding_ms = store_worker_outstanding_ms(&s->writer.worker);

@@ -166,6 +166,7 @@ struct store_stats {
     uint64_t commits, entries;
 };
 void store_stats_get(struct store *s, struct store_stats *out);
+void store_set_stall_timeout(struct store *s, uint64_t ms); /* of the stats, from now on */
 uint64_t store_log_bytes(struct store *s); /* of the stats; cheap enough for every commit */
 
 #endif

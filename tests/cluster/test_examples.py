@@ -6,11 +6,11 @@ import subprocess
 
 import pytest
 
-from harness import RAFTCTL, ROOT, wait_until
+from harness import BUILD, RAFTCTL, RAFTD, ROOT, wait_until
 
 CONF = ROOT / "conf"
 EXAMPLES = CONF / "examples"
-UNITS = sorted([*CONF.rglob("*.service"), *CONF.rglob("*.target")])
+UNITS = sorted([*(BUILD / "conf").glob("*.service"), *EXAMPLES.glob("*.service"), *EXAMPLES.glob("*.target")])
 SHELL = [EXAMPLES / "sidecar.sh", *sorted((EXAMPLES / "hooks.d").iterdir())]
 
 
@@ -26,7 +26,8 @@ def run(*words, **options):
 def test_systemd_takes_the_unit(unit, tmp_path):
     """Beside the others, and with programs that exist here: an unknown key is a line, but no failure."""
     for path in UNITS:
-        text = path.read_text().replace("/usr/bin/raftctl", str(RAFTCTL)).replace("/usr/bin/app", "/bin/true")
+        text = re.sub(r"/\S+/raftctl\b", str(RAFTCTL), path.read_text())
+        text = re.sub(r"/\S+/raftd (?=-c)", f"{RAFTD} ", text).replace("/usr/bin/app", "/bin/true")
         (tmp_path / path.name).write_text(text)
     done = run("systemd-analyze", "verify", "--man=no", tmp_path / unit.name)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

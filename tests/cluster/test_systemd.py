@@ -3,12 +3,13 @@ import os
 import pathlib
 import signal
 import socket
+import subprocess
 import time
 
 import pytest
 
 from harness import SLOWDOWN, wait_until
-from inject import Injected, strace_works
+from inject import Attached, Injected, strace_works
 
 
 class Manager:
@@ -100,6 +101,65 @@ def test_watchdog_stops_when_the_loop_hangs(make_cluster, manager):
     assert len(pings()) == count
     node.resume()
     wait_until(lambda: len(pings()) > count, 5, "it is fed again")
+
+
+@pytest.mark.skipif(not strace_works(), reason="strace cannot trace here (ptrace)")
+def test_watchdog_stops_when_only_the_loop_hangs(make_cluster, manager):
+    """The threads of the disk go on: they must not feed it."""
+    cluster = make_cluster(1)
+    node = cluster[1]
+    node.env = {"NOTIFY_SOCKET": manager.name, "WATCHDOG_USEC": "400000"}
+    node.start()
+    cluster.settled()
+
+    def pings():
+        return sum(line == "WATCHDOG=1" for line in manager.lines())
+
+    with Attached(node, "epoll_wait,epoll_pwait,epoll_pwait2:delay_enter=2000000:when=2"):
+        time.sleep(0.5)
+        count = pings()
+        time.sleep(0.8)
+        assert pings() == count, "the loop waits"
+        wait_until(lambda: pings() > count, 5, "it is fed again")
+
+
+FAST_CLOCK = """#define _GNU_SOURCE
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+int clock_gettime(clockid_t id, struct timespec *t)
+{
+    long code = syscall(SYS_clock_gettime, id, t);
+    if (code == 0 && id == CLOCK_BOOTTIME) {
+        long long ns = (t->tv_sec % 100000 * 1000000000LL + t->tv_nsec) * 10000;
+        t->tv_sec = ns / 1000000000;
+        t->tv_nsec = ns % 1000000000;
+    }
+    return (int)code;
+}
+"""
+
+
+def test_a_long_log_asks_for_more_time(single, manager, tmp_path):
+    """Verifying what 2,000 entries are takes many of its seconds, for a process whose clock is 10,000 times too fast."""
+    (tmp_path / "fast.c").write_text(FAST_CLOCK)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", "fast.so", "fast.c"], cwd=tmp_path, check=True)
+    node = single[1]
+    batch = "".join(f"put k {i}\n" for i in range(2000))
+    assert node.run("batch", stdin=batch.encode()).returncode == 0
+    node.stop()
+    node.env = {"NOTIFY_SOCKET": manager.name, "WATCHDOG_USEC": "400000", "LD_PRELOAD": str(tmp_path / "fast.so")}
+    node.start(wait=False)
+    time.sleep(1)  # the manager is busy: its queue is full
+    manager.wait(lambda x: x == "READY=1", "READY is not lost")
+    node.kill()  # with that clock it is of no other use
+    lines = manager.lines()
+    lines = lines[:lines.index("READY=1")]
+    assert "EXTEND_TIMEOUT_USEC=30000000" in lines and "WATCHDOG=1" in lines, lines
+    assert any(x.startswith("STATUS=verifying the log: entry ") and " of 200" in x for x in lines), lines
+    node.env = {}
+    node.start()
+    single.settled()
 
 
 def test_watchdog_of_another_process_is_left_alone(make_cluster, manager):

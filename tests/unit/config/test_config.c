@@ -87,6 +87,44 @@ static void every_key(void **state)
     assert_int_equal(c.log_format, LOG_FORMAT_JSON);
 }
 
+static void note_key(void *arg, const struct config_option_info *info)
+{
+    char *keys = arg;
+    size_t used = strlen(keys);
+
+    (void)snprintf(keys + used, 2048 - used, "%s.%s%s ", info->section, info->key,
+                   info->reloadable ? "*" : "");
+}
+
+/* Keys that differ are named, those that may change at run time are taken over, and no others. */
+static void changes_are_told_and_taken(void **state)
+{
+    static const char begin[] = "[node]\nid=1\nlisten=a:1\n[cluster]\nmember=1@a:1\n";
+    static const char end[] = "[node]\nid=1\nlisten=a:1\nuri=u\n[cluster]\nmember=1@a:1\n"
+                              "member=2@b:2\n[raft]\nelection_timeout=1s\n"
+                              "shutdown_transfer_timeout=7s\n[storage]\nstall_timeout=3s\n"
+                              "[http]\nlisten=\n[log]\nlevel=debug\n";
+    struct config old = load_good(begin, NULL);
+    struct config fresh = load_good(end, NULL);
+    char keys[2048] = "";
+
+    (void)state;
+    config_each_change(&old, &old, note_key, keys);
+    assert_string_equal(keys, "");
+    config_each_change(&old, &fresh, note_key, keys);
+    assert_string_equal(keys, "node.uri* cluster.member raft.election_timeout "
+                              "raft.shutdown_transfer_timeout* storage.stall_timeout* http.listen "
+                              "log.level* ");
+    config_take_reloadable(&fresh, &old);
+    assert_string_equal(old.uri, "u");
+    assert_int_equal(old.shutdown_transfer_timeout_ms, 7000);
+    assert_int_equal(old.stall_timeout_ms, 3000);
+    assert_int_equal(old.log_level, LOG_DEBUG);
+    keys[0] = 0;
+    config_each_change(&old, &fresh, note_key, keys);
+    assert_string_equal(keys, "cluster.member raft.election_timeout http.listen ");
+}
+
 /* dump -> load -> dump is the identity, and so is load(dump(c)) on the values. */
 static void assert_round_trip(const struct config *c)
 {
@@ -414,6 +452,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults),
         cmocka_unit_test(every_key),
+        cmocka_unit_test(changes_are_told_and_taken),
         cmocka_unit_test(dumps_read_back),
         cmocka_unit_test(the_longest_values_read_back),
         cmocka_unit_test(dumps_explain_every_key),

@@ -289,15 +289,39 @@ static void test_reload(void **state)
     start_leader(p);
     process_configure(p, "[log]\nlevel = debug\n[raft]\nheartbeat_interval = 50ms\n");
     assert_int_equal(kill(p->pid, SIGHUP), 0);
-    process_wait_log(p, "reloaded log_level=debug");
-    process_wait_log(p, "need a restart");
+    process_wait_log(p, "reloaded changed=log.level");
+    process_wait_log(p, "need a restart keys=raft.heartbeat_interval");
     process_configure(p, "[raft]\nheartbeat_interval = 50\n");
     assert_int_equal(kill(p->pid, SIGHUP), 0);
     process_wait_log(p, "reload refused");
     expect_has(process_command(p, "reload"), "error invalid: ");
     process_configure(p, "");
-    assert_string_equal(process_command(p, "reload"), "{}");
-    expect_has(process_log(p), "reloaded log_level=info");
+    assert_string_equal(process_command(p, "reload"),
+                        "{\"changed\":[\"log.level\"],\"needs_restart\":[]}");
+    assert_string_equal(process_command(p, "reload"), "{\"changed\":[],\"needs_restart\":[]}");
+    expect_has(process_log(p), "reloaded changed=nothing");
+}
+
+/* What `raftctl log-level` has set is in force: the file's comes back, and that is a change. */
+static void test_reload_after_log_level(void **state)
+{
+    struct admin_request level = {.command = "log-level", .text = "debug"};
+    struct process *p = *state;
+
+    start_leader(p);
+    assert_string_equal(process_ask(p, &level), "{}");
+    assert_string_equal(process_command(p, "reload"),
+                        "{\"changed\":[\"log.level\"],\"needs_restart\":[]}");
+    process_configure(p, "[raft]\nshutdown_transfer_timeout = 7s\nelection_timeout = 700ms\n"
+                         "[storage]\nstall_timeout = 3s\nmap_size = 2G\n");
+    assert_string_equal(process_command(p, "reload"),
+                        "{\"changed\":[\"raft.shutdown_transfer_timeout\","
+                        "\"storage.stall_timeout\"],"
+                        "\"needs_restart\":[\"raft.election_timeout\",\"storage.map_size\"]}");
+    /* What was taken over is told once, what waits for a restart each time. */
+    assert_string_equal(process_command(p, "reload"),
+                        "{\"changed\":[],"
+                        "\"needs_restart\":[\"raft.election_timeout\",\"storage.map_size\"]}");
 }
 
 static void test_reload_changes_the_uri(void **state)
@@ -320,7 +344,8 @@ static void test_reload_changes_the_uri(void **state)
     out = fopen(p->config, "w");
     (void)fprintf(out, "[node]\nuri = amqp://here\n%s", text + strlen("[node]\n"));
     (void)fclose(out);
-    assert_string_equal(process_command(p, "reload"), "{}");
+    assert_string_equal(process_command(p, "reload"),
+                        "{\"changed\":[\"node.uri\",\"log.level\"],\"needs_restart\":[]}");
     expect_has(process_command(p, "leader"), "\"uri\":\"amqp://here\"");
 }
 
@@ -496,6 +521,7 @@ int main(int argc, char **argv)
         PROCESS_TEST(test_data_directory_is_taken_once),
         PROCESS_TEST(test_foreign_directory_is_refused),
         PROCESS_TEST(test_reload),
+        PROCESS_TEST(test_reload_after_log_level),
         PROCESS_TEST(test_reload_changes_the_uri),
         PROCESS_TEST(test_log_level),
         PROCESS_TEST(test_an_open_write_is_answered_at_the_end),

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -111,6 +112,36 @@ static void test_status_is_sent_when_it_changes(void **state)
     systemd_done(&s);
 }
 
+/* A busy manager: READY waits for it, and what it has not got is told again. */
+static void test_full_queue(void **state)
+{
+    struct systemd s;
+    char got[512];
+
+    (void)state;
+    systemd_init(&s);
+    while (send(s.fd, "x", 1, 0) == 1) {
+    }
+    systemd_status(&s, "leader");
+    pid_t child = fork();
+    if (child == 0) {
+        (void)usleep(200000);
+        _exit(recv(manager, got, sizeof got, 0) == 1 ? 0 : 1);
+    }
+    systemd_ready(&s);
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    ssize_t n;
+    while ((n = recv(manager, got, sizeof got, 0)) == 1) {
+    }
+    assert_int_equal(n, 7);
+    assert_memory_equal(got, "READY=1", 7);
+    systemd_status(&s, "leader");
+    expect("STATUS=leader");
+    systemd_done(&s);
+}
+
 static void test_abstract_socket(void **state)
 {
     struct systemd s;
@@ -191,9 +222,9 @@ static void test_a_full_manager_does_not_block_us(void **state)
     (void)state;
     systemd_init(&s);
     for (int i = 0; i < 10000; i++) {
-        systemd_ready(&s);
+        systemd_extend(&s, 1000);
     }
-    expect("READY=1");
+    expect("EXTEND_TIMEOUT_USEC=1000000");
     systemd_done(&s);
 }
 
@@ -204,6 +235,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SYSTEMD_TEST(test_messages),
         SYSTEMD_TEST(test_status_is_sent_when_it_changes),
+        SYSTEMD_TEST(test_full_queue),
         SYSTEMD_TEST(test_abstract_socket),
         SYSTEMD_TEST(test_watchdog_pings_at_half_the_time),
         SYSTEMD_TEST(test_watchdog_of_another_process),
