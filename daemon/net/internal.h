@@ -27,8 +27,9 @@ enum {
     NET_ACCEPTED_MAX = 64,   /* inbound, one per peer */
     NET_HELLOS_MAX = 100,    /* on one connection within a second */
     NET_STANDINGS = NODE_MEMBER + 1,
-    NET_RENEW_MS = 250,    /* between connections that are begun anew after a reload */
-    NET_ADDRESSES_MAX = 8, /* of one name */
+    NET_RENEW_MS = 250,     /* between connections that are begun anew after a reload */
+    NET_RENEWED_MS = 30000, /* a link that was begun anew is waited for */
+    NET_ADDRESSES_MAX = 8,  /* of one name */
     NET_WHY_SIZE = 640,
     NET_TROUBLE_SIZE = NET_WHY_SIZE + 32,
 };
@@ -74,6 +75,7 @@ struct link {
     uint64_t told;            /* hash of our last hello on it */
     uint64_t dialled;         /* net->order when this connection began */
     uint64_t copy;            /* a process that runs from a copy of the peer's directory; 0: none */
+    mono_ms renewed;          /* it was begun anew then, and was not up since; 0: no */
     bool told_down;           /* the log's last word is that there is no link */
     bool refused;             /* the last attempt ended so; another hello may fare better */
     bool report_down;         /* net_ops.link_down is owed */

@@ -413,6 +413,7 @@ void link_renew(struct link *l)
     conn_drain(c);
     link_let_go(l);
     link_set_state(l, LINK_WAITING);
+    l->renewed = mono_now_ms();
     link_set_why(l, "dialling %s anew, with the certificates now in force", l->address);
     link_owe_down(l);
     link_dial(l);

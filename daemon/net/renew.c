@@ -2,8 +2,9 @@
  *
  * New connections begin with the new ones at once. Those that are up are replaced one by one, so
  * that a node is never without all its links: first the links we dialled, which say what they have
- * to say; then those of who dialled us and has not dialled again by then. A peer whose certificate
- * is not accepted any more does not come back. */
+ * to say, each when the one before is up again; then those of who dialled us and has not dialled
+ * again by then. So certificates that the others refuse cost one link, for NET_RENEWED_MS each: time
+ * to put the old ones back. A peer whose certificate is not accepted any more does not come back. */
 #include <inttypes.h>
 
 #include "base/log.h"
@@ -14,6 +15,39 @@ static void renew_later(struct net *n)
     const struct timeval wait = {.tv_usec = (suseconds_t)NET_RENEW_MS * 1000};
 
     (void)event_add(&n->renewal, &wait);
+}
+
+/* Of those begun anew, is there one that is not up again, and may yet be? */
+static bool is_waited_for(struct link *l)
+{
+    if (l->renewed == 0) {
+        return false;
+    }
+    if (l->state == LINK_UP) {
+        l->renewed = 0;
+        return false;
+    }
+    if (mono_now_ms() - l->renewed < NET_RENEWED_MS) {
+        return true;
+    }
+    l->renewed = 0;
+    log_error(
+        "net", "a link does not come back with the certificates now in force",
+        LOG_U64("peer", l->id), LOG_STR("why", l->why),
+        LOG_STR("do", "put back those of before, raftctl reload, and look at the other node"));
+    return false;
+}
+
+static bool waits(struct net *n)
+{
+    struct link *l;
+
+    TAILQ_FOREACH (l, &n->links, entry) {
+        if (is_waited_for(l)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* One that is under way is looked at again when it is up. */
@@ -58,7 +92,7 @@ void net_renew(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    if (renew_link(n) || renew_inbound(&n->accepted) || renew_inbound(&n->strangers)) {
+    if (waits(n) || renew_link(n) || renew_inbound(&n->accepted) || renew_inbound(&n->strangers)) {
         renew_later(n);
     } else {
         log_notice("net", "all connections use the certificates in force");

@@ -56,6 +56,8 @@ void tls_context_unref(struct tls_context *x); /* NULL is fine */
 /* Was it made of the same certificates? (A key fits only one.) */
 bool tls_context_equals(const struct tls_context *a, const struct tls_context *b);
 struct tls_times tls_context_times(const struct tls_context *x);
+/* Would peers with the same authorities refuse it at this moment? Why, in a few words; NULL: no. */
+const char *tls_context_refused_now(const struct tls_context *x);
 
 /* ---- Session ---- */
 

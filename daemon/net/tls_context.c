@@ -129,13 +129,14 @@ static int load_key(struct tls_context *x, const struct tls_files *files, struct
                    "%s is protected by a password, which nobody is there to type; write the "
                    "key without one, readable by raftd only",
                    files->key);
-    } else if (rc != 1 && ERR_GET_LIB(ERR_peek_error()) == ERR_LIB_X509) {
+    } else if ((rc != 1 && ERR_GET_LIB(ERR_peek_error()) == ERR_LIB_X509) ||
+               (rc == 1 && SSL_CTX_check_private_key(x->ctx) != 1)) {
         buf_printf(why, "%s is not the key of the certificate in %s", files->key, files->cert);
     } else if (rc != 1) {
         buf_printf(why, "%s holds no private key that can be used: %s", files->key,
                    openssl_reason());
     }
-    return rc == 1 && !asked ? 0 : -RD_ECONFIG;
+    return why->size == 0 ? 0 : -RD_ECONFIG;
 }
 
 static int load_ca(struct tls_context *x, const struct tls_files *files, struct buf *why)
@@ -154,7 +155,8 @@ static int load_ca(struct tls_context *x, const struct tls_files *files, struct 
 
 /* As a peer will look at it, but for the time: who starts with a wrong clock, or with a certificate
  * that has expired, starts, and can be given another. */
-static int verify_as(const struct tls_context *x, int purpose)
+/* As peers will do it; they look at the times, too. */
+static int verify_as(const struct tls_context *x, int purpose, bool now)
 {
     X509_STORE_CTX *verify = X509_STORE_CTX_new();
     STACK_OF(X509) *chain = NULL;
@@ -163,7 +165,10 @@ static int verify_as(const struct tls_context *x, int purpose)
     (void)SSL_CTX_get0_chain_certs(x->ctx, &chain);
     if (verify && X509_STORE_CTX_init(verify, SSL_CTX_get_cert_store(x->ctx),
                                       SSL_CTX_get0_certificate(x->ctx), chain) == 1) {
-        X509_STORE_CTX_set_flags(verify, X509_V_FLAG_NO_CHECK_TIME);
+        X509_VERIFY_PARAM *rules = X509_STORE_CTX_get0_param(verify);
+        X509_VERIFY_PARAM_set_auth_level(rules, SSL_CTX_get_security_level(x->ctx));
+        X509_VERIFY_PARAM_set_depth(rules, TLS_DEPTH_MAX);
+        X509_STORE_CTX_set_flags(verify, now ? 0 : X509_V_FLAG_NO_CHECK_TIME);
         (void)X509_STORE_CTX_set_purpose(verify, purpose);
         error = X509_verify_cert(verify) == 1 ? X509_V_OK : X509_STORE_CTX_get_error(verify);
     }
@@ -171,13 +176,25 @@ static int verify_as(const struct tls_context *x, int purpose)
     return error;
 }
 
+static int verify(const struct tls_context *x, bool now)
+{
+    int error = verify_as(x, X509_PURPOSE_SSL_SERVER, now);
+
+    return error == X509_V_OK ? verify_as(x, X509_PURPOSE_SSL_CLIENT, now) : error;
+}
+
+const char *tls_context_refused_now(const struct tls_context *x)
+{
+    int error = verify(x, true);
+
+    ERR_clear_error();
+    return error == X509_V_OK ? NULL : X509_verify_cert_error_string(error);
+}
+
 static int check_chain(const struct tls_context *x, const struct tls_files *files, struct buf *why)
 {
-    int error = verify_as(x, X509_PURPOSE_SSL_SERVER);
+    int error = verify(x, false);
 
-    if (error == X509_V_OK) {
-        error = verify_as(x, X509_PURPOSE_SSL_CLIENT);
-    }
     if (error == X509_V_ERR_INVALID_PURPOSE) {
         buf_printf(why,
                    "the certificate in %s is not for both ends of a connection; its extended "
@@ -263,6 +280,8 @@ static void set_rules(SSL_CTX *ctx)
     rd_assert(SSL_CTX_set_max_proto_version(ctx, TLS1_3_VERSION) == 1);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
     SSL_CTX_set_verify_depth(ctx, TLS_DEPTH_MAX);
+    /* The default has groups of 8192 bits: a stranger's ClientHello would cost 133 ms. */
+    rd_assert(SSL_CTX_set1_groups_list(ctx, "X25519:P-256:P-384") == 1);
     SSL_CTX_set_max_cert_list(ctx, TLS_CHAIN_MAX);
     (void)SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     (void)SSL_CTX_set_num_tickets(ctx, 0);

@@ -67,7 +67,11 @@ static int check_times(const struct server *s, const struct tls_context *x,
     int64_t now = (int64_t)(mono_wall_ms() / 1000);
 
     if (now >= times.cert_from && now < times.cert_until) {
-        return 0;
+        const char *why = tls_context_refused_now(x); /* what it is signed by may have expired */
+        if (why) {
+            put_error(files, s->source->path, TLS_CA, why, errors);
+        }
+        return why ? -RD_ECONFIG : 0;
     }
     put_error(files, s->source->path, TLS_CERT,
               now < times.cert_from ? "it is not valid yet" : "it has expired", errors);
