@@ -11,6 +11,11 @@
 typedef uint64_t mono_ms; /* milliseconds since boot */
 
 mono_ms mono_now_ms(void);
+/* Of two moments at which something is due; UINT64_MAX is never. */
+static inline mono_ms mono_earlier(mono_ms a, mono_ms b)
+{
+    return a < b ? a : b;
+}
 uint64_t mono_now_us(void);  /* microseconds since boot */
 uint64_t mono_wall_ms(void); /* milliseconds since 1970; for people and stamps, never for Raft */
 /* So many milliseconds from now, by CLOCK_MONOTONIC: for waits of pthreads, which do not know the clock

@@ -105,7 +105,7 @@ mono_ms http_due(const struct http *h)
 {
     mono_ms due = TAILQ_EMPTY(&h->fresh) ? watchers_due(h) : h->now;
 
-    return h->sweep_at < due ? h->sweep_at : due;
+    return mono_earlier(h->sweep_at, due);
 }
 
 bool http_has_watchers(const struct http *h)

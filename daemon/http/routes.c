@@ -216,22 +216,24 @@ static void run_watch(struct http_call *call, const struct http_state *state)
     watchers_stream(call, accepts(call, HTTP_TYPE_NDJSON), state);
 }
 
-static void run_status(struct http_call *call, const struct http_state *state)
+static void ask(struct http_call *call, void (*op)(void *server, struct http_call *call))
 {
     struct http *h = call->http;
 
-    (void)state;
     TAILQ_INSERT_TAIL(&h->asked, call, link);
-    h->ops.status(h->ops.server, call);
+    op(h->ops.server, call);
+}
+
+static void run_status(struct http_call *call, const struct http_state *state)
+{
+    (void)state;
+    ask(call, call->http->ops.status);
 }
 
 static void run_members(struct http_call *call, const struct http_state *state)
 {
-    struct http *h = call->http;
-
     (void)state;
-    TAILQ_INSERT_TAIL(&h->asked, call, link);
-    h->ops.members(h->ops.server, call);
+    ask(call, call->http->ops.members);
 }
 
 void http_answer(struct http_call *call, const void *json, size_t json_size)

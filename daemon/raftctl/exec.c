@@ -47,11 +47,6 @@ static void doze(const struct exec *x, int job_fd, uint64_t until)
     (void)poll(p, sizeof p / sizeof p[0], left < POLL_MS_MAX ? (int)left : POLL_MS_MAX);
 }
 
-static uint64_t earlier(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* ---- Until this node leads ---- */
 
 /* What may be otherwise when we ask again: raftd starts, stops, hangs, has too many clients. */
@@ -73,7 +68,7 @@ static int raftd_missing(struct exec *x, int code, struct ctl_error *e)
     if (!may_pass(code)) {
         return code;
     }
-    x->retry_ms = earlier(2 * x->retry_ms, RETRY_MS_MAX);
+    x->retry_ms = mono_earlier(2 * x->retry_ms, RETRY_MS_MAX);
     x->retry_at = ctl_deadline(x->retry_ms);
     (void)snprintf(x->missing, sizeof x->missing, "%s", e->message);
     if (!x->told_missing) {
@@ -143,7 +138,7 @@ static int wait_to_lead(struct exec *x, struct ctl_error *e)
             return waited_enough(x, e);
         }
         uint64_t due = x->ctl->client ? holder_due(&x->holder) : x->retry_at;
-        doze(x, -1, earlier(due, x->give_up_at));
+        doze(x, -1, mono_earlier(due, x->give_up_at));
         int number = relay_next(&x->relay);
         if (number) {
             relay_end_by(number);
@@ -289,7 +284,7 @@ static void follow(struct exec *x)
         }
         talk(x);
         look_at_halt(x);
-        uint64_t due = earlier(holder_due(&x->holder), job_due(&x->job, mono_now_ms()));
+        uint64_t due = mono_earlier(holder_due(&x->holder), job_due(&x->job, mono_now_ms()));
         doze(x, job_fd(&x->job), due);
     }
 }

@@ -204,14 +204,9 @@ int holder_turn(struct holder *h, enum lease_verdict *out, struct ctl_error *e)
 
 /* ---- The end ---- */
 
-static uint64_t earlier(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 void holder_release(struct holder *h)
 {
-    uint64_t lapsed = earlier(h->lease.ends_at, ctl_deadline(CTL_TIMEOUT_DEFAULT_MS));
+    uint64_t lapsed = mono_earlier(h->lease.ends_at, ctl_deadline(CTL_TIMEOUT_DEFAULT_MS));
     enum lease_verdict verdict = LEASE_NONE;
     struct ctl_error ignored;
     uint64_t id = 0;

@@ -16,12 +16,6 @@
 
 /* ---- What it is told ---- */
 
-enum { TOLD_COUNT = 8 };
-
-static const char *const told_names[TOLD_COUNT] = {
-    "RAFTD_EVENT=",          "RAFTD_STATE=",      "RAFTD_IS_LEADER=", "RAFTD_LEADER_ID=",
-    "RAFTD_LEADER_ADDRESS=", "RAFTD_LEADER_URI=", "RAFTD_TERM=",      "RAFTD_FENCE="};
-
 static void put_text(struct buf *out, const char *text)
 {
     buf_put_str(out, text ? text : "");
@@ -36,35 +30,43 @@ static void put_number(struct buf *out, const json_t *object, const char *key)
     }
 }
 
-static void put_told(struct buf *out, int which, const char *event, const json_t *state)
-{
-    const json_t *leader = json_object_get(state, "leader");
+enum told_kind { TOLD_EVENT, TOLD_TEXT, TOLD_YES, TOLD_NUMBER };
 
-    buf_put_str(out, told_names[which]);
-    switch (which) {
-    case 0:
+static const struct told {
+    const char *name; /* of the variable, with its = */
+    enum told_kind kind;
+    bool of_leader; /* of the state's leader, not of the state */
+    const char *key;
+} told[] = {
+    {"RAFTD_EVENT=", TOLD_EVENT, false, NULL},
+    {"RAFTD_STATE=", TOLD_TEXT, false, "state"},
+    {"RAFTD_IS_LEADER=", TOLD_YES, false, "is_leader"},
+    {"RAFTD_LEADER_ID=", TOLD_NUMBER, true, "id"},
+    {"RAFTD_LEADER_ADDRESS=", TOLD_TEXT, true, "address"},
+    {"RAFTD_LEADER_URI=", TOLD_TEXT, true, "uri"},
+    {"RAFTD_TERM=", TOLD_NUMBER, false, "term"},
+    {"RAFTD_FENCE=", TOLD_NUMBER, false, "fence"},
+};
+
+enum { TOLD_COUNT = sizeof told / sizeof told[0] };
+
+static void put_told(struct buf *out, const struct told *t, const char *event, const json_t *state)
+{
+    const json_t *object = t->of_leader ? json_object_get(state, "leader") : state;
+
+    buf_put_str(out, t->name);
+    switch (t->kind) {
+    case TOLD_EVENT:
         put_text(out, event);
         break;
-    case 1:
-        put_text(out, render_text(state, "state"));
+    case TOLD_TEXT:
+        put_text(out, render_text(object, t->key));
         break;
-    case 2:
-        put_text(out, json_is_true(json_object_get(state, "is_leader")) ? "1" : "0");
+    case TOLD_YES:
+        put_text(out, json_is_true(json_object_get(object, t->key)) ? "1" : "0");
         break;
-    case 3:
-        put_number(out, leader, "id");
-        break;
-    case 4:
-        put_text(out, render_text(leader, "address"));
-        break;
-    case 5:
-        put_text(out, render_text(leader, "uri"));
-        break;
-    case 6:
-        put_number(out, state, "term");
-        break;
-    default:
-        put_number(out, state, "fence");
+    case TOLD_NUMBER:
+        put_number(out, object, t->key);
         break;
     }
 }
@@ -72,7 +74,7 @@ static void put_told(struct buf *out, int which, const char *event, const json_t
 static bool is_told(const char *variable)
 {
     for (int i = 0; i < TOLD_COUNT; i++) {
-        if (strncmp(variable, told_names[i], strlen(told_names[i])) == 0) {
+        if (strncmp(variable, told[i].name, strlen(told[i].name)) == 0) {
             return true;
         }
     }
@@ -96,7 +98,7 @@ static char **environment_new(const char *event, const json_t *state)
     }
     for (int i = 0; i < TOLD_COUNT; i++) {
         struct buf variable = BUF_INIT;
-        put_told(&variable, i, event, state);
+        put_told(&variable, &told[i], event, state);
         made[used++] = mem_strdup(buf_str(&variable));
         buf_done(&variable);
     }

@@ -370,24 +370,18 @@ static mono_ms claim_ends(const struct server *s)
 static mono_ms next_turn(struct server *s)
 {
     mono_ms at = node_deadline(s->node);
-    mono_ms other = stall_at(s);
 
-    at = other < at ? other : at;
-    other = systemd_watchdog(s->systemd, s->now);
-    at = other < at ? other : at;
-    other = claim_ends(s);
-    at = other < at ? other : at;
-    other = http_due(s->http);
-    at = other < at ? other : at;
-    other = server_flush_due(s);
-    at = other < at ? other : at;
-    other = server_certs_due(s);
-    at = other < at ? other : at;
-    other = server_backups_due(s);
-    at = other < at ? other : at;
-    other = s->draining ? holders_due(&s->holders, s->now) : UINT64_MAX;
-    at = other < at ? other : at;
-    at = s->draining && s->drain_until < at ? s->drain_until : at;
+    at = mono_earlier(at, stall_at(s));
+    at = mono_earlier(at, systemd_watchdog(s->systemd, s->now));
+    at = mono_earlier(at, claim_ends(s));
+    at = mono_earlier(at, http_due(s->http));
+    at = mono_earlier(at, server_flush_due(s));
+    at = mono_earlier(at, server_certs_due(s));
+    at = mono_earlier(at, server_backups_due(s));
+    if (s->draining) {
+        at = mono_earlier(at, holders_due(&s->holders, s->now));
+        at = mono_earlier(at, s->drain_until);
+    }
     return s->inbox_count || s->queries_count ? s->now : at;
 }
 
