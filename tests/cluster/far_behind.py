@@ -34,6 +34,11 @@ def write_until(node, entries):
         bench(node, "--clients", "64", "--size", "64", "--duration", "2s" if left > 50000 else "150ms")
 
 
+def longest_log(nodes):
+    """What a node that is away has at most: its commit index may be ahead of theirs, its log is not."""
+    return max(n.status()["last_index"] for n in nodes)
+
+
 class FarBehind:
     def __init__(self, cluster, entries, state_mib, clients, tell):
         self.cluster = cluster
@@ -63,7 +68,7 @@ class FarBehind:
 
     def leave_behind(self, node, stay):
         node.stop()
-        had = stay[0].status()["commit_index"]
+        had = longest_log(stay)
         write_until(stay[0], had + self.entries)
         first = wait_until(lambda: self.first_index(stay, had), 20, f"no log of who stays begins before {had}")
         self.say(f"node {node.id} is away with {had} entries, the log of node {stay[0].id} begins at {first}")

@@ -1,6 +1,6 @@
 """The log stays short, and who needs what it has forgotten gets a snapshot."""
 from endless import Endless
-from far_behind import bench, run_far_behind, write_until
+from far_behind import bench, longest_log, run_far_behind, write_until
 from harness import wait_until
 
 SHORT = {"storage.log_keep_entries": "100"}
@@ -9,6 +9,24 @@ SHORT = {"storage.log_keep_entries": "100"}
 def fill(node, value_bytes):
     """A thousand keys that stay."""
     bench(node, "--clients", "8", "--size", value_bytes, "--duration", "100ms", "--keep")
+
+
+def leave_behind(node, stay):
+    """It is killed, and the others write on until their logs begin after what it has."""
+    node.kill()
+    had = longest_log(stay)
+    write_until(stay[0], had + 400)
+    wait_until(lambda: min(n.status()["first_index"] for n in stay) > had + 1, 20, "the logs are trimmed")
+
+
+def start_until_sent(node, others):
+    """Started, until one of the others (who leads may have changed) sends it a snapshot."""
+    marks = [n.log_mark() for n in others]
+    node.start()
+
+    def is_sent():
+        return any(f"that node needs to={node.id} " in n.logged_since(m) for n, m in zip(others, marks))
+    wait_until(is_sent, 20, "it is sent one")
 
 
 def installed(node):
@@ -74,19 +92,16 @@ def test_killed_while_it_receives(make_cluster):
     victim, other = cluster.others(leader)
     fill(leader, "32768")
     for _ in range(5):
-        victim.kill()
-        had = other.status()["commit_index"]
-        write_until(other, had + 400)
-        wait_until(lambda: leader.status()["first_index"] > had, 20, "the log is trimmed")
-        mark = leader.log_mark()
-        victim.start()
-        wait_until(lambda: f"that node needs to={victim.id} " in leader.logged_since(mark), 20, "it is sent one")
+        leave_behind(victim, [leader, other])
+        start_until_sent(victim, [leader, other])
     states = cluster.settled(seconds=30)
     assert len({s["digest"]["value"] for s in states}) == 1
     assert installed(victim) > 0
-    told = leader.log_text()
-    assert "a snapshot was given up before its receiver had it" in told
-    wait_until(lambda: "a snapshot is installed where it was sent" in leader.log_text(), 10, "how it ended is told")
+
+    def told():
+        return leader.log_text() + other.log_text()
+    assert "a snapshot was given up before its receiver had it" in told()
+    wait_until(lambda: "a snapshot is installed where it was sent" in told(), 10, "how it ended is told")
     victim.stop()
     assert other.ok("check", "--data-dir", str(victim.data))["ok"]
 
@@ -97,13 +112,8 @@ def test_paused_while_it_receives(make_cluster):
     leader = cluster.leader()
     victim, other = cluster.others(leader)
     fill(leader, "65536")
-    victim.kill()
-    had = other.status()["commit_index"]
-    write_until(other, had + 400)
-    wait_until(lambda: leader.status()["first_index"] > had, 20, "the log is trimmed")
-    mark = leader.log_mark()
-    victim.start()
-    wait_until(lambda: f"that node needs to={victim.id} " in leader.logged_since(mark), 20, "it is sent one")
+    leave_behind(victim, [leader, other])
+    start_until_sent(victim, [leader, other])
     victim.pause()
     write_until(other, other.status()["commit_index"] + 2000)  # nobody waits for it
     victim.resume()
