@@ -163,10 +163,11 @@ static void link_up(struct link *l, const struct peer_hello *hello)
     l->tries = 0;
     l->why[0] = 0;
     conn_set_deadline(l->conn, 0, "");
-    if (l->told_down) {
+    uint16_t protocol = peer_protocol(hello);
+    if (l->told_down || protocol < PEER_PROTOCOL_MAX) {
         l->told_down = false;
         log_info("net", "link up", LOG_U64("peer", l->id), LOG_STR("address", l->conn->peer),
-                 LOG_STR("version", hello->version));
+                 LOG_STR("version", hello->version), LOG_U64("protocol", protocol));
     }
 }
 

@@ -6,8 +6,6 @@
 #include "base/crc.h"
 #include "node/internal.h"
 
-enum { HELLO_PROTOCOL = 1 };
-
 void node_hello_get(const struct node *n, struct peer_hello *out)
 {
     const struct raft_membership *m = raft_membership(n->raft);
@@ -21,8 +19,8 @@ void node_hello_get(const struct node *n, struct peer_hello *out)
         .incarnation = n->config.incarnation,
         .process = n->config.process,
         .session = node_self(n) ? node_self(n)->session : 0,
-        .protocol_min = HELLO_PROTOCOL,
-        .protocol_max = HELLO_PROTOCOL,
+        .protocol_min = PEER_PROTOCOL_MIN,
+        .protocol_max = PEER_PROTOCOL_MAX,
         .empty = view.last == 0,
         .election_timeout_ms = n->config.raft.election_timeout_ms,
         .disk_low = n->room.low,
@@ -182,10 +180,12 @@ static int check_cluster(const struct node *n, const struct peer_hello *hello,
 static int check_protocol(const struct node *n, const struct peer_hello *hello,
                           struct peer_refusal *refusal)
 {
-    if (hello->protocol_min > HELLO_PROTOCOL || hello->protocol_max < HELLO_PROTOCOL) {
+    if (peer_protocol(hello) == 0) {
         (void)snprintf(refusal->why, PEER_WHY_SIZE,
-                       "speaks protocol %u to %u, this raftd speaks %d", hello->protocol_min,
-                       hello->protocol_max, HELLO_PROTOCOL);
+                       "node %" PRIu32 " (raftd %s) speaks protocol %u to %u, node %" PRIu32
+                       " (raftd %s) %d to %d: upgrade the older one, a release at a time",
+                       hello->id, hello->version, hello->protocol_min, hello->protocol_max,
+                       n->config.raft.id, n->config.version, PEER_PROTOCOL_MIN, PEER_PROTOCOL_MAX);
         return -RD_EINVALID;
     }
     if (hello->id == n->config.raft.id) {

@@ -195,13 +195,23 @@ void node_out_clear(struct node *n)
 
 /* ---- Stepping the core ---- */
 
+/* It is said in a version that the other does not speak: as good as lost, which any message may be. */
+static bool is_unknown_there(const struct node *n, const struct raft_msg *m)
+{
+    const struct node_peer *peer = hello_peer(n, m->to);
+
+    return !peer_protocol_has(peer ? peer_protocol(&peer->hello) : PEER_PROTOCOL_MIN, m->type);
+}
+
 /* A message may leave now, or with the batch that makes it true: the next one when something waits
  * to be handed over, else the one on its way (trap 43). */
 static void route_message(struct node *n, struct raft_out *o)
 {
     struct peer_msg msg = {.type = PEER_RAFT, .raft = o->msg};
 
-    if (!o->after_save) {
+    if (is_unknown_there(n, &o->msg)) {
+        peer_msg_done(&msg);
+    } else if (!o->after_save) {
         *node_send_new(n, o->msg.to) = msg;
     } else if (raft_save_promises(n->raft)) {
         park(&n->gathering, o->msg.to, &msg);

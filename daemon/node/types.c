@@ -1,5 +1,20 @@
 #include "node/types.h"
 
+uint16_t peer_protocol(const struct peer_hello *theirs)
+{
+    uint16_t highest =
+        theirs->protocol_max < PEER_PROTOCOL_MAX ? theirs->protocol_max : PEER_PROTOCOL_MAX;
+
+    return highest >= PEER_PROTOCOL_MIN && highest >= theirs->protocol_min ? highest : 0;
+}
+
+bool peer_protocol_has(uint16_t protocol, enum raft_msg_type type)
+{
+    static const uint16_t since[RAFT_MSG_TYPE_COUNT] = {[RAFT_MSG_CLAIMS_LEFT] = 2};
+
+    return protocol >= since[type];
+}
+
 void peer_msg_done(struct peer_msg *m)
 {
     switch (m->type) {

@@ -15,6 +15,13 @@ enum {
     PEER_WHY_SIZE = 256,
 };
 
+/* Versions of the peer protocol (proto/PROTOCOL.md, "What may change"): 1 is the first, 2 has
+ * CLAIMS_LEFT. Two nodes speak the highest that both offer. */
+enum {
+    PEER_PROTOCOL_MIN = 1,
+    PEER_PROTOCOL_MAX = 2,
+};
+
 /* What a data directory has promised, as somebody it promised it to remembers. It holds for the whole
  * term: within one, an entry that was acknowledged is never cut. */
 struct peer_memory {
@@ -56,6 +63,11 @@ struct peer_hello {
     uint32_t bindings_count;                 /* id -> store of its membership in force */
     struct peer_binding bindings[RAFT_MEMBERS_MAX];
 };
+
+/* What we speak with who says so; 0: there is no version that both do. */
+uint16_t peer_protocol(const struct peer_hello *theirs);
+/* Has that version messages of this type? What it has not is not sent. */
+bool peer_protocol_has(uint16_t protocol, enum raft_msg_type type);
 
 /* A write that a follower passes on to the leader. */
 struct peer_forward {

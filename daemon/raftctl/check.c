@@ -41,6 +41,11 @@ static json_t *hex(uint64_t v)
     return json_string(text);
 }
 
+static json_t *text_json(const char *text)
+{
+    return text[0] ? json_string(text) : json_null();
+}
+
 static const char *role_text(const struct raft_member *m)
 {
     return m->role == RAFT_VOTER ? "voter" : "learner";
@@ -64,7 +69,8 @@ static void put_json(const struct look *l, struct buf *out)
 {
     const struct store_found *f = &l->found;
     const struct raft_member *member = look_member(l);
-    json_t *all = json_pack("{s:b, s:o, s:o, s:o, s:o, s:o, s:o}", "ok", 1, "node_id",
+    json_t *all = json_pack("{s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "ok", 1, "format",
+                            number(f->format), "used_by", text_json(f->used_by), "node_id",
                             number(f->id), "store_id", uuid_json(&f->store), "cluster_id",
                             uuid_json(&f->cluster), "incarnation", number(f->incarnation), "term",
                             number(f->term), "vote", number(f->vote));
@@ -133,8 +139,10 @@ static void put_text(const struct look *l, struct buf *out)
 
     uuid_text(&f->store, store);
     uuid_text(&f->cluster, cluster);
-    buf_printf(out, "sound\nnode      %" PRIu32 ", store %s, %" PRIu64 " starts\ncluster   %s\n",
-               f->id, store, f->incarnation, uuid_is_set(&f->cluster) ? cluster : "none yet");
+    buf_printf(out, "sound\nformat    %" PRIu32 ", last used by raftd %s\n", f->format,
+               f->used_by[0] ? f->used_by : "(not recorded)");
+    buf_printf(out, "node      %" PRIu32 ", store %s, %" PRIu64 " starts\ncluster   %s\n", f->id,
+               store, f->incarnation, uuid_is_set(&f->cluster) ? cluster : "none yet");
     buf_printf(out, "promises  term %" PRIu64 ", ", f->term);
     if (f->vote) {
         buf_printf(out, "vote for %" PRIu32 "\n", f->vote);

@@ -406,12 +406,25 @@ static const char *standing_of(const json_t *member, uint64_t leader)
     return render_number(member, "id", 0) == leader ? "leader" : role_of(member);
 }
 
+/* What both speak, when that is less than what this node can: somebody is to be upgraded yet. */
+static void version_cell(struct table *t, const json_t *member, uint64_t ours)
+{
+    uint64_t protocol = render_number(member, "protocol", NONE);
+
+    if (protocol < ours) {
+        table_cell(t, "%s (protocol %" PRIu64 ")", text_or_dash(member, "version"), protocol);
+    } else {
+        table_cell(t, "%s", text_or_dash(member, "version"));
+    }
+}
+
 static void put_members_table(const json_t *status, const json_t *members, struct buf *out)
 {
     static const char *const heads[] = {"",    "ID",      "NAME",      "ROLE",   "ADDRESS",
                                         "LAG", "CONTACT", "CONNECTED", "VERSION"};
     struct table t = {.columns = 9};
-    uint64_t self = render_number(json_object_get(status, "node"), "id", 0);
+    const json_t *node = json_object_get(status, "node");
+    uint64_t self = render_number(node, "id", 0);
     uint64_t leader = render_number(json_object_get(status, "leader"), "id", 0);
 
     t.right[1] = t.right[5] = t.right[6] = true;
@@ -429,7 +442,7 @@ static void put_members_table(const json_t *status, const json_t *members, struc
         number_cell(&t, m, "lag");
         contact_cell(&t, m);
         connected_cell(&t, m, is_self);
-        table_cell(&t, "%s", text_or_dash(m, "version"));
+        version_cell(&t, m, render_number(json_object_get(node, "protocol"), "max", 0));
     }
     table_end(&t, out);
 }

@@ -286,7 +286,8 @@ static int open_data(struct server *s)
     const struct store_config config = {.data_dir = s->config->data_dir,
                                         .id = s->config->node_id,
                                         .map_size = s->config->map_size,
-                                        .stall_timeout_ms = s->config->stall_timeout_ms};
+                                        .stall_timeout_ms = s->config->stall_timeout_ms,
+                                        .version = RAFTD_VERSION};
     struct uuid fresh;
 
     int code = store_open(&config, &s->store, &s->info);

@@ -65,6 +65,7 @@ static void put_member(struct jw *j, const struct report_member *m)
     jw_bool(j, "connected", m->connected);
     jw_str_or_null(j, "trouble", m->trouble);
     jw_str_or_null(j, "version", m->version);
+    put_known(j, "protocol", m->protocol ? m->protocol : REPORT_UNKNOWN);
     jw_object_end(j);
 }
 
@@ -94,6 +95,10 @@ static void put_identity(struct jw *j, const struct report_status *s)
         jw_str(j, NULL, s->http[i]);
     }
     jw_array_end(j);
+    jw_object(j, "protocol");
+    jw_u64(j, "min", PEER_PROTOCOL_MIN);
+    jw_u64(j, "max", PEER_PROTOCOL_MAX);
+    jw_object_end(j);
     jw_object_end(j);
 }
 
@@ -162,6 +167,7 @@ static void put_process(struct jw *j, const struct report_status *s)
     jw_u64(j, "log_commit_p50_us", s->log_commit_p50_us);
     put_known(j, "free_bytes", s->free_bytes);
     jw_u64(j, "reserve_bytes", s->reserve_bytes);
+    jw_u64(j, "format", s->disk_format);
     jw_object_end(j);
     jw_object(j, "process");
     jw_u64(j, "rss_bytes", s->rss_bytes);

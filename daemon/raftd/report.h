@@ -26,6 +26,7 @@ struct report_member {
     enum raft_role role;
     bool auto_promote; /* a learner that becomes a voter once it has caught up */
     const char *name, *address, *uri, *version; /* "": unknown or none */
+    uint16_t protocol;                          /* that is spoken with it; 0: unknown */
     struct uuid store;
     uint64_t match_index, lag, contact_ms; /* or REPORT_UNKNOWN */
     bool connected;
@@ -70,6 +71,7 @@ struct report_status {
     uint64_t log_bytes, state_bytes; /* pages in use */
     uint64_t free_bytes;             /* of the file system, or REPORT_UNKNOWN */
     uint64_t reserve_bytes;          /* that were taken ahead */
+    uint32_t disk_format;            /* of the data directory */
     struct report_tls tls;
     uint64_t rss_bytes, fds, uptime_ms;
 };

@@ -10,16 +10,18 @@
 /* What a member says about itself in its hello; our own words need no hello. */
 struct words {
     const char *name, *uri, *version;
+    uint16_t protocol;
 };
 
 static struct words words_of(const struct server *s, raft_id id)
 {
     if (id == s->config->node_id) {
-        return (struct words){s->config->node_name, s->config->uri, RAFTD_VERSION};
+        return (struct words){s->config->node_name, s->config->uri, RAFTD_VERSION,
+                              PEER_PROTOCOL_MAX};
     }
     const struct peer_hello *hello = node_peer_hello(s->node, id);
-    return hello ? (struct words){hello->name, hello->uri, hello->version}
-                 : (struct words){"", "", ""};
+    return hello ? (struct words){hello->name, hello->uri, hello->version, peer_protocol(hello)}
+                 : (struct words){"", "", "", 0};
 }
 
 void server_view_leader(const struct server *s, const struct node_public *p,
@@ -63,6 +65,7 @@ static void view_member(const struct server *s, const struct raft_member *member
                                   .address = member->address,
                                   .uri = words.uri,
                                   .version = words.version,
+                                  .protocol = words.protocol,
                                   .store = member->store,
                                   .connected = is_self || net_is_connected(s->net, member->id)};
     view_progress(s, out);
@@ -205,6 +208,7 @@ void server_view_status(const struct server *s, struct report_status *out)
                                   .address = s->config->advertise,
                                   .uri = s->config->uri,
                                   .store = s->info.store,
+                                  .disk_format = s->info.format,
                                   .rss_bytes = process->rss_bytes,
                                   .fds = process->fds,
                                   .uptime_ms = s->now - s->started};

@@ -35,6 +35,32 @@ static int refuse_half(const struct store_files *f, const char *what)
 
 /* ---- Reading the named records ---- */
 
+/* For people; what cannot be read is not known. */
+static void read_used(const struct store_env *env, MDB_txn *txn, char out[STORE_VERSION_SIZE])
+{
+    MDB_val value;
+
+    if (store_env_get(env, txn, STORE_NAME_USED, &value) != 0 ||
+        store_record_get_used(value.mv_data, value.mv_size, out)) {
+        out[0] = 0;
+    }
+}
+
+/* Nothing is wrong with it: it is only not for this raftd. */
+static int refuse_format(const struct store_env *env, MDB_txn *txn, uint32_t format)
+{
+    char used_by[STORE_VERSION_SIZE];
+
+    read_used(env, txn, used_by);
+    log_error("store", "the data directory has a format that this raftd does not read",
+              LOG_STR("path", env->path), LOG_U64("format", format),
+              LOG_U64("reads_from", STORE_FORMAT_MIN), LOG_U64("reads_to", STORE_FORMAT),
+              LOG_STR("used_by", used_by[0] ? used_by : "unknown"),
+              LOG_STR("do", "start the version of raftd that used it last, or a later one; "
+                            "nothing was changed"));
+    return -RD_ECORRUPT;
+}
+
 static bool is_empty(const struct store_env *env, MDB_txn *txn)
 {
     MDB_stat stat;
@@ -55,6 +81,10 @@ static int read_identity(const struct store_env *env, MDB_txn *txn, bool *found,
         return 0;
     }
     if (rc == 0) {
+        uint32_t format = store_record_format(value.mv_data, value.mv_size);
+        if (format != 0 && (format < STORE_FORMAT_MIN || format > STORE_FORMAT)) {
+            return refuse_format(env, txn, format);
+        }
         why = store_record_get_identity(value.mv_data, value.mv_size, out);
     } else if (rc != MDB_NOTFOUND) {
         return store_fault_report("the identity cannot be read", env->path, rc);
@@ -147,7 +177,8 @@ static int put_fresh(struct store_files *f, MDB_txn *txn, const struct store_con
 
 static int make_fresh(struct store_files *f, MDB_txn *txn, raft_id id, struct store_contents *c)
 {
-    struct store_identity identity = {.id = id, .created_ms = mono_wall_ms()};
+    struct store_identity identity = {
+        .format = STORE_FORMAT, .id = id, .created_ms = mono_wall_ms()};
 
     /* state/ gets its identity after log/: with one there, log/ once had its own. */
     if (store_dir_has_env(&f->dir, STORE_ENV_STATE)) {
@@ -165,6 +196,7 @@ static int read_rest(struct store_files *f, MDB_txn *txn, struct store_contents 
     int code = read_hard(&f->log, txn, &c->hard);
 
     if (code == 0) {
+        read_used(&f->log, txn, c->used_by);
         code = read_boot(&f->log, txn, &c->incarnation);
     }
     if (code == 0) {
@@ -175,7 +207,8 @@ static int read_rest(struct store_files *f, MDB_txn *txn, struct store_contents 
     return code;
 }
 
-static int read_contents(struct store_files *f, MDB_txn *txn, raft_id id, struct store_contents *c)
+static int read_contents(struct store_files *f, MDB_txn *txn, const struct store_config *config,
+                         struct store_contents *c)
 {
     bool found = false;
     int code = read_identity(&f->log, txn, &found, &c->identity);
@@ -184,12 +217,12 @@ static int read_contents(struct store_files *f, MDB_txn *txn, raft_id id, struct
         return code;
     }
     if (!found) {
-        return make_fresh(f, txn, id, c);
+        return make_fresh(f, txn, config->id, c);
     }
-    if (c->identity.id != id) {
+    if (c->identity.id != config->id) {
         log_error("store", "the data directory belongs to another node",
                   LOG_STR("path", f->dir.path), LOG_U64("directory_id", c->identity.id),
-                  LOG_U64("config_id", id),
+                  LOG_U64("config_id", config->id),
                   LOG_STR("do", "correct id or data_dir in [node]; an id is never reused"));
         return -RD_ECONFIG;
     }
@@ -198,16 +231,18 @@ static int read_contents(struct store_files *f, MDB_txn *txn, raft_id id, struct
 
 /* Runs `fill` in a write transaction. A transaction that changed nothing writes nothing, but the
  * handles it opened stay valid only when it commits. */
-typedef int fill_cb(struct store_files *f, MDB_txn *txn, raft_id id, struct store_contents *c);
+typedef int fill_cb(struct store_files *f, MDB_txn *txn, const struct store_config *config,
+                    struct store_contents *c);
 
-static int in_transaction(struct store_files *f, const struct store_env *env, raft_id id,
-                          struct store_contents *c, fill_cb *fill)
+static int in_transaction(struct store_files *f, const struct store_env *env,
+                          const struct store_config *config, struct store_contents *c,
+                          fill_cb *fill)
 {
     MDB_txn *txn;
     int rc = mdb_txn_begin(env->mdb, NULL, 0, &txn);
 
     if (rc == 0) {
-        int code = fill(f, txn, id, c);
+        int code = fill(f, txn, config, c);
         if (code != 0) {
             mdb_txn_abort(txn);
             return code;
@@ -229,7 +264,7 @@ static int open_log(struct store_files *f, const struct store_config *config,
         code = store_env_open(f->dir.path, STORE_ENV_LOG, config->map_size, &f->log);
     }
     if (code == 0) {
-        code = in_transaction(f, &f->log, config->id, c, read_contents);
+        code = in_transaction(f, &f->log, config, c, read_contents);
     }
     if (code == 0) {
         code = store_dir_sync_env(&f->dir, STORE_ENV_LOG); /* a crash may have come before this */
@@ -245,13 +280,14 @@ static bool has_raft_data(const struct store_contents *c)
 }
 
 /* Agree with log/, or finish what a crash between the two identities left undone. */
-static int match_state(struct store_files *f, MDB_txn *txn, raft_id id, struct store_contents *c)
+static int match_state(struct store_files *f, MDB_txn *txn, const struct store_config *config,
+                       struct store_contents *c)
 {
     struct store_identity identity;
     bool found = false;
     int code = read_identity(&f->state, txn, &found, &identity);
 
-    (void)id;
+    (void)config;
     if (code != 0) {
         return code;
     }
@@ -279,7 +315,7 @@ static int open_state(struct store_files *f, const struct store_config *config,
         code = store_env_open(f->dir.path, STORE_ENV_STATE, config->map_size, &f->state);
     }
     if (code == 0) {
-        code = in_transaction(f, &f->state, config->id, c, match_state);
+        code = in_transaction(f, &f->state, config, c, match_state);
     }
     if (code == 0) {
         code = store_dir_sync_env(&f->dir, STORE_ENV_STATE);
@@ -289,12 +325,19 @@ static int open_state(struct store_files *f, const struct store_config *config,
 
 /* ---- All of it ---- */
 
-static int count_start(struct store_files *f, MDB_txn *txn, raft_id id, struct store_contents *c)
+static int count_start(struct store_files *f, MDB_txn *txn, const struct store_config *config,
+                       struct store_contents *c)
 {
-    (void)id;
+    struct buf used = BUF_INIT;
+
     c->incarnation++;
+    store_record_put_used(config->version, &used);
     int rc = put_boot(&f->log, txn, c->incarnation);
-    return rc ? store_fault_report("the start counter cannot be written", f->log.path, rc) : 0;
+    if (rc == 0) {
+        rc = store_env_put(&f->log, txn, STORE_NAME_USED, used.data, used.size);
+    }
+    buf_done(&used);
+    return rc ? store_fault_report("the start cannot be recorded", f->log.path, rc) : 0;
 }
 
 int store_files_open(const struct store_config *config, struct store_files *out,
@@ -317,7 +360,7 @@ int store_files_open_in(const struct store_config *config, struct store_dir *dir
         code = open_state(&files, config, &c);
     }
     if (code == 0) {
-        code = in_transaction(&files, &files.log, config->id, &c, count_start);
+        code = in_transaction(&files, &files.log, config, &c, count_start);
     }
     if (code != 0) {
         store_files_close(&files);

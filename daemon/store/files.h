@@ -24,8 +24,9 @@ struct store_contents { /* of log/, as found or made */
     bool fresh;         /* a new store, or one whose making had been cut short */
     struct store_identity identity;
     struct store_hard hard;
-    uint64_t incarnation;   /* this start included */
-    struct raft_point base; /* the caller's */
+    uint64_t incarnation;             /* this start included */
+    char used_by[STORE_VERSION_SIZE]; /* the raftd of the start before it; "": not known */
+    struct raft_point base;           /* the caller's */
     raft_index first;
     raft_index last;
 };

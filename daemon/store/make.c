@@ -33,7 +33,8 @@ static int remove_store(const struct store_dir *dir)
 static int make_store(struct store_dir *dir, raft_id id, struct store_files *files,
                       struct uuid *store)
 {
-    const struct store_config config = {.data_dir = dir->path, .id = id, .map_size = MAP_SIZE};
+    const struct store_config config = {
+        .data_dir = dir->path, .id = id, .map_size = MAP_SIZE, .version = RAFTD_VERSION};
     struct store_contents contents;
     int code = store_files_open_in(&config, dir, files, &contents);
 

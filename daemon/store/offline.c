@@ -1,6 +1,8 @@
 /* Looking at a data directory that no raftd uses, and adding to its log. */
 #include "store/offline.h"
 
+#include <stdio.h>
+
 #include "base/check.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -145,7 +147,8 @@ static int match_mark(struct store_offline *o)
 
 static void describe(struct store_offline *o, const struct store_contents *c)
 {
-    o->found = (struct store_found){.id = c->identity.id,
+    o->found = (struct store_found){.format = c->identity.format,
+                                    .id = c->identity.id,
                                     .store = c->identity.store,
                                     .cluster = c->hard.cluster,
                                     .incarnation = c->incarnation,
@@ -155,6 +158,7 @@ static void describe(struct store_offline *o, const struct store_contents *c)
                                     .base = c->base,
                                     .first = c->first,
                                     .last = c->last};
+    (void)snprintf(o->found.used_by, sizeof o->found.used_by, "%s", c->used_by);
 }
 
 void store_offline_begin(void)

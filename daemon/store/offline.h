@@ -15,10 +15,12 @@
 struct store_offline;
 
 struct store_found {
+    uint32_t format; /* of the directory */
     raft_id id;
     struct uuid store;
     struct uuid cluster; /* not set: in none */
     uint64_t incarnation;
+    char used_by[STORE_VERSION_SIZE]; /* the raftd that started on it last; "": not known */
     raft_term term;
     raft_id vote;
     uint32_t loyal_ms;

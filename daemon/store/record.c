@@ -71,7 +71,7 @@ static const char *unseal(const char *name, const void *data, size_t size, struc
 void store_record_put_identity(const struct store_identity *identity,
                                uint8_t out[STORE_IDENTITY_SIZE])
 {
-    uint8_t *p = put_u32(out + 4, STORE_FORMAT);
+    uint8_t *p = put_u32(out + 4, identity->format);
 
     p = put_u32(p, identity->id);
     p = put_u64(p, identity->created_ms);
@@ -88,7 +88,8 @@ const char *store_record_get_identity(const void *data, size_t size, struct stor
     if (why) {
         return why;
     }
-    if (cursor_u32(&c) != STORE_FORMAT) {
+    found.format = cursor_u32(&c);
+    if (found.format < STORE_FORMAT_MIN || found.format > STORE_FORMAT) {
         return "the format is of another version of raftd";
     }
     if (size != STORE_IDENTITY_SIZE) {
@@ -101,9 +102,17 @@ const char *store_record_get_identity(const void *data, size_t size, struct stor
     return NULL;
 }
 
+uint32_t store_record_format(const void *data, size_t size)
+{
+    struct cursor c;
+
+    return unseal(STORE_NAME_FMT, data, size, &c) ? 0 : cursor_u32(&c);
+}
+
 bool store_record_same_identity(const struct store_identity *a, const struct store_identity *b)
 {
-    return a->id == b->id && a->created_ms == b->created_ms && uuid_equal(&a->store, &b->store);
+    return a->format == b->format && a->id == b->id && a->created_ms == b->created_ms &&
+           uuid_equal(&a->store, &b->store);
 }
 
 void store_record_put_hard(const struct store_hard *hard, uint8_t out[STORE_HARD_SIZE])
@@ -155,6 +164,33 @@ const char *store_record_get_boot(const void *data, size_t size, uint64_t *incar
     }
     (void)cursor_u32(&c);
     *incarnation = cursor_u64(&c);
+    return NULL;
+}
+
+void store_record_put_used(const char *version, struct buf *out)
+{
+    out->size = 0;
+    buf_put_u64(out, 0); /* the sum, and nothing */
+    buf_put_str(out, version);
+    seal(STORE_NAME_USED, out->data, out->size);
+}
+
+const char *store_record_get_used(const void *data, size_t size, char out[STORE_VERSION_SIZE])
+{
+    struct cursor c;
+    const char *why = unseal(STORE_NAME_USED, data, size, &c);
+
+    if (why) {
+        return why;
+    }
+    (void)cursor_u32(&c);
+    size_t length = c.left;
+    const uint8_t *version = cursor_bytes(&c, length);
+    if (!version || length >= STORE_VERSION_SIZE || memchr(version, 0, length)) {
+        return "record has the wrong size";
+    }
+    memcpy(out, version, length);
+    out[length] = 0;
     return NULL;
 }
 

@@ -4,6 +4,7 @@
  *   fmt   u32 crc, u32 format, u32 node id, u64 created (ms since 1970), 16 bytes store id
  *   hs    u32 crc, u32 vote, u64 term, 16 bytes cluster id
  *   boot  u32 crc, u32 zero, u64 incarnation
+ *   used  u32 crc, u32 zero, the version of the raftd that started last
  *   base  u32 crc, u32 zero, a point: the log begins after it
  *   applied (state/)  u32 crc, u32 flags (1: came as a snapshot), u64 revision, u64 digest, a point
  * A point: u64 index, u64 term, u64 chain, u64 membership index, the membership
@@ -21,13 +22,15 @@
 #define STORE_NAME_FMT "fmt"
 #define STORE_NAME_HARD "hs"
 #define STORE_NAME_BOOT "boot"
+#define STORE_NAME_USED "used"
 #define STORE_NAME_BASE "base"
 #define STORE_NAME_MARK "applied"
 #define STORE_NAME_LOG "log"   /* the database of entries, in log/ */
 #define STORE_NAME_ROWS "rows" /* the database of the state's rows, in state/ */
 
 enum {
-    STORE_FORMAT = 1, /* of the directory; a raftd refuses any other */
+    STORE_FORMAT_MIN = 1, /* of the directory: what this raftd reads, */
+    STORE_FORMAT = 1, /* and what it makes. Records of other names may be added without a new one */
     STORE_IDENTITY_SIZE = 36,
     STORE_HARD_SIZE = 36,
     STORE_BOOT_SIZE = 16,
@@ -36,6 +39,7 @@ enum {
 };
 
 struct store_identity { /* the same in log/ and state/ */
+    uint32_t format;    /* of the directory */
     raft_id id;
     uint64_t created_ms; /* wall clock; for people */
     struct uuid store;
@@ -51,6 +55,8 @@ struct store_hard {
 void store_record_put_identity(const struct store_identity *identity,
                                uint8_t out[STORE_IDENTITY_SIZE]);
 const char *store_record_get_identity(const void *data, size_t size, struct store_identity *out);
+/* Of an identity, of whatever format; 0: it cannot be told. */
+uint32_t store_record_format(const void *data, size_t size);
 bool store_record_same_identity(const struct store_identity *a, const struct store_identity *b);
 
 void store_record_put_hard(const struct store_hard *hard, uint8_t out[STORE_HARD_SIZE]);
@@ -58,6 +64,9 @@ const char *store_record_get_hard(const void *data, size_t size, struct store_ha
 
 void store_record_put_boot(uint64_t incarnation, uint8_t out[STORE_BOOT_SIZE]);
 const char *store_record_get_boot(const void *data, size_t size, uint64_t *incarnation);
+
+void store_record_put_used(const char *version, struct buf *out);
+const char *store_record_get_used(const void *data, size_t size, char out[STORE_VERSION_SIZE]);
 
 /* Points come with a reference for the caller. */
 void store_record_put_base(const struct raft_point *base, struct buf *out);

@@ -1,5 +1,8 @@
 #include "store/store.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "base/check.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -49,7 +52,7 @@ static int open_access(struct store *s)
     return code;
 }
 
-static void log_opened(const struct store *s, const struct store_contents *c)
+static void log_opened(const struct store *s, const struct store_contents *c, const char *version)
 {
     char store_text[UUID_TEXT_SIZE];
 
@@ -62,6 +65,11 @@ static void log_opened(const struct store *s, const struct store_contents *c)
                  LOG_STR("store", store_text), LOG_U64("incarnation", c->incarnation),
                  LOG_U64("term", c->hard.term), LOG_U64("first", c->first),
                  LOG_U64("last", c->last));
+    }
+    if (c->used_by[0] && strcmp(c->used_by, version) != 0) {
+        log_notice("store", "another version of raftd used this data directory before",
+                   LOG_STR("before", c->used_by), LOG_STR("now", version),
+                   LOG_U64("format", c->identity.format));
     }
 }
 
@@ -77,7 +85,7 @@ int store_open(const struct store_config *config, struct store **out, struct sto
     struct store_contents c;
     struct store *s = mem_zalloc(sizeof *s);
 
-    rd_assert(config->id != 0 && config->data_dir);
+    rd_assert(config->id != 0 && config->data_dir && config->version);
     store_fault_guard(config->data_dir);
     int code = store_files_open(config, &s->files, &c);
     if (code != 0) {
@@ -92,14 +100,16 @@ int store_open(const struct store_config *config, struct store **out, struct sto
     }
     s->stall_timeout_ms = config->stall_timeout_ms;
     s->hard = c.hard;
-    log_opened(s, &c);
+    log_opened(s, &c, config->version);
     *info = (struct store_info){.store = c.identity.store,
                                 .incarnation = c.incarnation,
                                 .cluster = c.hard.cluster,
                                 .term = c.hard.term,
                                 .vote = c.hard.vote,
                                 .loyal_ms = c.hard.loyal_ms,
-                                .created = c.fresh};
+                                .created = c.fresh,
+                                .format = c.identity.format};
+    (void)snprintf(info->used_by, sizeof info->used_by, "%s", c.used_by);
     s->base = c.base;
     s->last = c.last;
     describe_log(s, info);

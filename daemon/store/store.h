@@ -21,7 +21,10 @@ struct store_config {
     raft_id id;        /* must match the directory's */
     uint64_t map_size; /* bytes of address space per environment */
     uint64_t stall_timeout_ms;
+    const char *version; /* of this raftd: remembered in the directory */
 };
+
+enum { STORE_VERSION_SIZE = 33 }; /* with the NUL */
 
 struct store_info { /* what store_open found or made */
     struct uuid store;
@@ -35,6 +38,8 @@ struct store_info { /* what store_open found or made */
     raft_index first; /* of the log; 0: empty */
     raft_index last;  /* as base, when it is empty */
     bool created;     /* an empty directory became a new store */
+    uint32_t format;  /* of the directory */
+    char used_by[STORE_VERSION_SIZE]; /* the raftd that started on it before; "": not known */
 };
 
 /* Open, lock and identify. An empty or missing directory becomes a new store with a fresh random

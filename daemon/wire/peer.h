@@ -9,8 +9,6 @@
 #include "wire/frame.h"
 
 enum {
-    PEER_PROTOCOL_MIN = 1,
-    PEER_PROTOCOL_MAX = 1,
     PEER_HOLD_MS_MAX = 3600000, /* hold_ms of a TimeoutNow and of what is said after it */
     PEER_ENTRIES_MAX = 4096,    /* entries of one append */
     PEER_PAYLOAD_MAX = FRAME_PEER_MAX - 128 * 1024, /* payload bytes of one append, in all */

@@ -89,6 +89,28 @@ static void post(struct sim *s, struct sim_host *h, uint32_t to, const struct pe
     network_copy(s, msg, e->msg);
 }
 
+/* An upgrade is under way in every other simulation: a process is of the version before, or of this one. */
+static uint16_t protocol_of(const struct sim *s, const struct sim_host *h)
+{
+    bool is_old = s->seed % 2 == 1 && (h->process >> 8) % 4 == 0;
+
+    return is_old ? PEER_PROTOCOL_MAX - 1 : PEER_PROTOCOL_MAX;
+}
+
+static void hello_get(const struct sim *s, const struct sim_host *h, struct peer_hello *out)
+{
+    node_hello_get(h->node, out);
+    out->protocol_max = protocol_of(s, h);
+}
+
+static void check_protocol(struct sim *s, struct sim_host *h, const struct sim_host *to,
+                           const struct peer_msg *msg)
+{
+    if (msg->type == PEER_RAFT && !peer_protocol_has(protocol_of(s, to), msg->raft.type)) {
+        sim_violation(s, h, "sends to node %u what its version does not have", to->id);
+    }
+}
+
 void network_send(struct sim *s, struct sim_host *h, raft_id to_id, const struct peer_msg *msg)
 {
     uint32_t from = h->id - 1, to = to_id - 1;
@@ -107,6 +129,7 @@ void network_send(struct sim *s, struct sim_host *h, raft_id to_id, const struct
     if (!s->links[from][to].up || s->links[from][to].blocked || sim_chance(s, loss)) {
         return;
     }
+    check_protocol(s, h, &s->hosts[to], msg);
     post(s, h, to, msg);
     /* Not so requests: how their outcome is told rests on a stream, which doubles nothing. */
     if (msg->type == PEER_RAFT && !s->recovering && sim_chance(s, s->knobs.dup)) {
@@ -268,8 +291,8 @@ static void link_dial(struct sim *s, uint32_t from, uint32_t to)
     struct peer_hello hello_a, hello_b;
     uint64_t life_a = a->life, life_b = b->life;
 
-    node_hello_get(a->node, &hello_a);
-    node_hello_get(b->node, &hello_b);
+    hello_get(s, a, &hello_a);
+    hello_get(s, b, &hello_b);
     if (!shake_hands(s, a, b, &hello_a, &hello_b)) {
         return;
     }
@@ -317,7 +340,7 @@ static void hello_post(struct sim *s, uint32_t from, uint32_t to)
     struct peer_hello *hello = mem_alloc(sizeof *hello);
     struct sim_event *e = sim_push(s, SIM_EV_HELLO, at, (uint8_t)to);
 
-    node_hello_get(s->hosts[from].node, hello);
+    hello_get(s, &s->hosts[from], hello);
     e->peer = (uint8_t)from;
     e->life = s->hosts[to].life;
     e->number = s->hosts[from].hello_version;

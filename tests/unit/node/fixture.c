@@ -131,13 +131,19 @@ static void link_close(struct rig *g, raft_id from, raft_id to)
     }
 }
 
+static void hello_get(const struct rig *g, raft_id of, struct peer_hello *out)
+{
+    node_hello_get(g->nodes[of], out);
+    out->protocol_max = g->protocol[of] ? g->protocol[of] : out->protocol_max;
+}
+
 /* What `by` says to `to` about itself: less to who is no member. */
 static enum node_standing hello_for(const struct rig *g, raft_id by, const struct peer_hello *to,
                                     struct peer_hello *out)
 {
     enum node_standing standing = node_hello_standing(g->nodes[by], to);
 
-    node_hello_get(g->nodes[by], out);
+    hello_get(g, by, out);
     if (standing != NODE_MEMBER) {
         out->cluster = (struct uuid){{0}};
         out->bindings_count = 0;
@@ -167,7 +173,7 @@ static bool greet(struct rig *g, raft_id from, raft_id to)
     struct peer_hello asked;
     struct peer_hello answer;
 
-    node_hello_get(g->nodes[from], &asked);
+    hello_get(g, from, &asked);
     if (!accepts(g, to, from, &asked)) {
         return false;
     }
@@ -408,7 +414,7 @@ static bool is_heard(const struct rig *g, raft_id from, raft_id to)
     if (g->dead[from]) {
         return true; /* it was */
     }
-    node_hello_get(g->nodes[from], &hello);
+    hello_get(g, from, &hello);
     return node_hello_check(g->nodes[to], &hello, &refusal) == 0 &&
            node_hello_standing(g->nodes[to], &hello) != NODE_STRANGER;
 }

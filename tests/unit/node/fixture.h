@@ -36,11 +36,12 @@ struct rig {
     uint64_t lives[RIG_NODES_MAX + 1];     /* process starts */
     uint8_t stores[RIG_NODES_MAX + 1];     /* data directories it has had */
     struct rig_disk disks[RIG_NODES_MAX + 1];
-    bool cut[RIG_NODES_MAX + 1];       /* no link to or from it; dials are not answered */
-    bool stopped[RIG_NODES_MAX + 1];   /* it has no turns; its links stay up */
-    bool dead[RIG_NODES_MAX + 1];      /* its process ended: dials are refused */
-    bool woken[RIG_NODES_MAX + 1];     /* something came for it */
-    bool disk_held[RIG_NODES_MAX + 1]; /* its batches do not complete */
+    bool cut[RIG_NODES_MAX + 1];          /* no link to or from it; dials are not answered */
+    bool stopped[RIG_NODES_MAX + 1];      /* it has no turns; its links stay up */
+    bool dead[RIG_NODES_MAX + 1];         /* its process ended: dials are refused */
+    bool woken[RIG_NODES_MAX + 1];        /* something came for it */
+    uint16_t protocol[RIG_NODES_MAX + 1]; /* the highest version it offers; 0: as it does */
+    bool disk_held[RIG_NODES_MAX + 1];    /* its batches do not complete */
     const struct node_batch *batches[RIG_NODES_MAX + 1]; /* on their way to the disk */
     bool flushes;                        /* the state is written behind, every 50 ms */
     bool flush_held[RIG_NODES_MAX + 1];  /* a flush does not complete */

@@ -70,6 +70,7 @@ static struct report_status sample_leader(void)
         .log_commit_p50_us = 210,
         .free_bytes = 7000,
         .reserve_bytes = 8000,
+        .disk_format = 1,
         .rss_bytes = 5000000,
         .fds = 12,
         .uptime_ms = 1500,
@@ -81,6 +82,7 @@ static struct report_status sample_leader(void)
                                                .address = "10.0.0.1:7400",
                                                .uri = "amqp://one",
                                                .version = "0.1.0",
+                                               .protocol = 2,
                                                .store = uuid_of(0x01),
                                                .match_index = 21,
                                                .connected = true};
@@ -109,7 +111,8 @@ static void test_status_of_a_leader(void **state)
            "{\"schema\":\"raftd/1\",\"version\":\"0.1.0\","
            "\"cluster\":{\"id\":\"abababababababababababababababab\",\"name\":\"prod\"},"
            "\"node\":{\"id\":1,\"name\":\"n1\",\"store_id\":\"01010101010101010101010101010101\","
-           "\"address\":\"10.0.0.1:7400\",\"uri\":\"amqp://one\",\"http\":[]},"
+           "\"address\":\"10.0.0.1:7400\",\"uri\":\"amqp://one\",\"http\":[],"
+           "\"protocol\":{\"min\":1,\"max\":2}},"
            "\"state\":\"leader\",\"is_leader\":true,\"role\":\"voter\",\"reason\":null,"
            "\"term\":7,\"fence\":7,\"leader\":{\"id\":1,\"address\":\"10.0.0.1:7400\","
            "\"uri\":\"amqp://one\"},\"lease_remaining_ms\":390,\"leader_contact_ms\":0,"
@@ -120,16 +123,18 @@ static void test_status_of_a_leader(void **state)
            "\"members\":[{\"id\":1,\"name\":\"n1\",\"address\":\"10.0.0.1:7400\","
            "\"uri\":\"amqp://one\",\"role\":\"voter\",\"auto_promote\":false,"
            "\"store_id\":\"01010101010101010101010101010101\",\"match_index\":21,\"lag\":0,"
-           "\"contact_ms\":0,\"connected\":true,\"trouble\":null,\"version\":\"0.1.0\"},"
+           "\"contact_ms\":0,\"connected\":true,\"trouble\":null,\"version\":\"0.1.0\","
+           "\"protocol\":2},"
            "{\"id\":2,\"name\":null,\"address\":\"10.0.0.2:7400\",\"uri\":null,"
            "\"role\":\"learner\",\"auto_promote\":true,\"store_id\":null,\"match_index\":null,"
            "\"lag\":null,"
-           "\"contact_ms\":null,\"connected\":false,\"trouble\":\"refused\",\"version\":null}],"
+           "\"contact_ms\":null,\"connected\":false,\"trouble\":\"refused\",\"version\":null,"
+           "\"protocol\":null}],"
            "\"tls\":{\"cert_not_after\":\"2027-01-01T00:00:00Z\",\"cert_expires_in_s\":86400,"
            "\"ca_not_after\":\"2026-12-30T00:00:00Z\",\"ca_expires_in_s\":-86400},"
            "\"disk\":{\"state\":\"ok\",\"log_commit_p99_us\":410,\"log_bytes\":4096,"
            "\"state_bytes\":100,\"log_commit_p50_us\":210,\"free_bytes\":7000,"
-           "\"reserve_bytes\":8000},"
+           "\"reserve_bytes\":8000,\"format\":1},"
            "\"process\":{\"rss_bytes\":5000000,\"fds\":12,\"uptime_ms\":1500}}");
 }
 
@@ -153,7 +158,8 @@ static void test_status_of_an_unconfigured_node(void **state)
     expect(&out,
            "{\"schema\":\"raftd/1\",\"version\":\"0.1.0\",\"cluster\":{\"id\":null,\"name\":null},"
            "\"node\":{\"id\":3,\"name\":\"n3\",\"store_id\":\"03030303030303030303030303030303\","
-           "\"address\":null,\"uri\":null,\"http\":[]},"
+           "\"address\":null,\"uri\":null,\"http\":[],"
+           "\"protocol\":{\"min\":1,\"max\":2}},"
            "\"state\":\"unconfigured\",\"is_leader\":false,\"role\":null,"
            "\"reason\":\"waits for \\\"bootstrap\\\"\",\"term\":0,\"fence\":null,\"leader\":null,"
            "\"lease_remaining_ms\":0,\"leader_contact_ms\":null,"
@@ -164,7 +170,8 @@ static void test_status_of_an_unconfigured_node(void **state)
            "\"members\":[],"
            "\"tls\":null,"
            "\"disk\":{\"state\":\"stalled\",\"log_commit_p99_us\":0,\"log_bytes\":0,"
-           "\"state_bytes\":0,\"log_commit_p50_us\":0,\"free_bytes\":null,\"reserve_bytes\":0},"
+           "\"state_bytes\":0,\"log_commit_p50_us\":0,\"free_bytes\":null,\"reserve_bytes\":0,"
+           "\"format\":0},"
            "\"process\":{\"rss_bytes\":0,\"fds\":0,\"uptime_ms\":0}}");
 }
 

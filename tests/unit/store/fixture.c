@@ -178,7 +178,8 @@ struct store_config fixture_config(const char *dir)
     return (struct store_config){.data_dir = dir,
                                  .id = FIXTURE_NODE,
                                  .map_size = FIXTURE_MAP_SIZE,
-                                 .stall_timeout_ms = 2000};
+                                 .stall_timeout_ms = 2000,
+                                 .version = "0.0.1"};
 }
 
 struct store *fixture_open(const char *dir, struct store_info *info)

@@ -13,7 +13,9 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/log.h"
 #include "fixture.h"
+#include "store/record.h"
 
 /* Opening fails with `want` and one line that has `word`. */
 static void assert_refused(const struct store_config *config, int want, const char *word)
@@ -250,6 +252,68 @@ static void a_foreign_environment_is_refused(void **state)
     assert_corrupt(*state, "the record is missing");
 }
 
+/* ---- Versions ---- */
+
+static void raise_format(MDB_txn *txn, MDB_dbi named, void *arg)
+{
+    struct store_identity identity;
+    uint8_t record[STORE_IDENTITY_SIZE + 8] = {0}; /* a later one may be longer */
+    char name[] = STORE_NAME_FMT;
+    MDB_val key = {strlen(name), name};
+    MDB_val value;
+
+    assert_int_equal(mdb_get(txn, named, &key, &value), 0);
+    assert_null(store_record_get_identity(value.mv_data, value.mv_size, &identity));
+    identity.format = *(const uint32_t *)arg;
+    store_record_put_identity(&identity, record);
+    value = (MDB_val){STORE_IDENTITY_SIZE, record};
+    assert_int_equal(mdb_put(txn, named, &key, &value, 0), 0);
+}
+
+/* It is told from damage: who goes back to an older raftd is told which one to go back to. */
+static void a_later_format_is_refused_by_its_number(void **state)
+{
+    uint32_t later = STORE_FORMAT + 1;
+    struct store_config config = fixture_config(*state);
+
+    config.version = "7.8.9";
+    fixture_fill(*state);
+    assert_int_equal(fixture_open_code(&config), 0);
+    fixture_edit(*state, "log", raise_format, &later);
+    fixture_edit(*state, "state", raise_format, &later);
+    assert_corrupt(*state, "a format that this raftd does not read");
+    assert_corrupt(*state, "format=2 reads_from=1 reads_to=1 used_by=7.8.9");
+}
+
+static void who_used_it_before_is_remembered(void **state)
+{
+    struct store_config config = fixture_config(*state);
+    char record[] = STORE_NAME_USED;
+    struct store_info info;
+
+    fixture_fill(*state);
+    store_close(fixture_open(*state, &info));
+    assert_string_equal(info.used_by, "0.0.1");
+    assert_int_equal(info.format, STORE_FORMAT);
+    config.version = "0.0.2";
+    log_set_level(LOG_NOTICE);
+    fixture_capture_begin();
+    int code = fixture_open_code(&config);
+    const char *text = fixture_capture_end();
+    log_set_level(LOG_WARNING);
+    assert_int_equal(code, 0);
+    assert_non_null(strstr(text, "another version of raftd used this data directory before "
+                                 "before=0.0.1 now=0.0.2 format=1"));
+    store_close(fixture_open(*state, &info));
+    assert_string_equal(info.used_by, "0.0.2");
+    fixture_edit(*state, "log", flip_record, record); /* nothing rests on it */
+    store_close(fixture_open(*state, &info));
+    assert_string_equal(info.used_by, "");
+    fixture_edit(*state, "log", drop_record, record); /* as a raftd that did not have it left it */
+    store_close(fixture_open(*state, &info));
+    assert_string_equal(info.used_by, "");
+}
+
 #define WITH_DIR(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -264,6 +328,8 @@ int main(void)
         WITH_DIR(damaged_records_are_refused),
         WITH_DIR(a_missing_vote_without_entries_is_refused),
         WITH_DIR(a_foreign_environment_is_refused),
+        WITH_DIR(a_later_format_is_refused_by_its_number),
+        WITH_DIR(who_used_it_before_is_remembered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,8 +12,10 @@
 #include "base/mem.h"
 #include "store/record.h"
 
-static const struct store_identity an_identity = {
-    .id = 0x01020304, .created_ms = 0x1122334455667788, .store = {.bytes = {0xaa, 0xbb}}};
+static const struct store_identity an_identity = {.format = 1,
+                                                  .id = 0x01020304,
+                                                  .created_ms = 0x1122334455667788,
+                                                  .store = {.bytes = {0xaa, 0xbb}}};
 static const struct store_hard a_hard = {.cluster = {.bytes = {0xcc}},
                                          .term = 0x0102030405060708,
                                          .vote = 0xfffffffe,
@@ -174,6 +176,10 @@ static void sealed_but_wrong_is_refused(void **state)
     reseal("fmt", bytes, STORE_IDENTITY_SIZE);
     assert_string_equal(read_any(0, bytes, STORE_IDENTITY_SIZE),
                         "the format is of another version of raftd");
+    assert_int_equal(store_record_format(bytes, STORE_IDENTITY_SIZE), 2);
+    bytes[9] ^= 1;
+    assert_int_equal(store_record_format(bytes, STORE_IDENTITY_SIZE), 0);
+    bytes[9] ^= 1;
     bytes[4] = 1;
     static const char *const names[] = {"fmt", "hs", "boot"};
     for (int kind = 0; kind < 3; kind++) {
