@@ -164,6 +164,7 @@ class Node:
         self.log_path = self.dir / "raftd.log"
         self.options = {}        # "section.key" -> value, or a list of values
         self.extra = []          # more arguments of raftd
+        self.build = BUILD       # of raftd and of the raftctl that asks it
         self.wrapper = []        # the words before raftd: it runs under them (strace ...)
         self.env = {}
         self.process = None
@@ -213,8 +214,8 @@ class Node:
         with open(self.log_path, "ab") as log:
             # pylint: disable=consider-using-with,subprocess-popen-preexec-fn
             self.process = subprocess.Popen(
-                [*self.wrapper, RAFTD, "-c", self.conf, *self.extra], stdin=subprocess.DEVNULL, stdout=log,
-                stderr=log, env={**os.environ, **self.env}, preexec_fn=_die_with_parent)
+                [*self.wrapper, self.build / RAFTD.relative_to(BUILD), "-c", self.conf, *self.extra],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **self.env}, preexec_fn=_die_with_parent)
         self.paused = False
         self.wrapped = bool(self.wrapper)
         if wait:
@@ -301,12 +302,12 @@ class Node:
 
     # ---- Asking ----
 
-    def command(self, *words, timeout=None, as_json=True, program=RAFTCTL):
+    def command(self, *words, timeout=None, as_json=True, program=None):
         options = ["--json"] if as_json else []
         options += [f"--timeout={timeout}"] if timeout else []
-        return [program, "-s", self.sock, *options, *map(str, words)]
+        return [program or self.build / RAFTCTL.relative_to(BUILD), "-s", self.sock, *options, *map(str, words)]
 
-    def run(self, *words, stdin=None, timeout=None, prefix=(), program=RAFTCTL, text=False):
+    def run(self, *words, stdin=None, timeout=None, prefix=(), program=None, text=False):
         """raftctl without --json (unless it is among the words), as CompletedProcess of bytes."""
         command = self.command(*words, timeout=timeout, as_json=False, program=program)
         done = subprocess.run([*prefix, *command],
