@@ -215,7 +215,8 @@ class Node:
             # pylint: disable=consider-using-with,subprocess-popen-preexec-fn
             self.process = subprocess.Popen(
                 [*self.wrapper, self.build / RAFTD.relative_to(BUILD), "-c", self.conf, *self.extra],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **self.env}, preexec_fn=_die_with_parent)
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **self.env},
+                preexec_fn=_die_with_parent)
         self.paused = False
         self.wrapped = bool(self.wrapper)
         if wait:
