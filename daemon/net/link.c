@@ -423,8 +423,8 @@ void link_renew(struct link *l)
 void link_poke(struct link *l, uint64_t incarnation)
 {
     bool stale_link = l->state == LINK_UP && incarnation > l->hello->incarnation;
-    bool stale_dial =
-        l->state == LINK_CONNECTING && mono_now_ms() - l->since >= NET_STALE_CONNECT_MS;
+    bool stale_dial = l->state == LINK_CONNECTING && l->conn->state == CONN_CONNECTING &&
+                      mono_now_ms() - l->since >= NET_STALE_CONNECT_MS;
 
     if (stale_link) {
         link_set_why(l, "node %" PRIu32 " has restarted", l->id);

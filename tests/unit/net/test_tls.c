@@ -268,6 +268,35 @@ static void dials_byte_by_byte(void **state)
     stage_done(&s);
 }
 
+/* The other one has shown up, so its host is there: a handshake over a long way is not begun anew. */
+static void a_slow_handshake_goes_on(void **state)
+{
+    struct stage s;
+    struct far inbound;
+    struct far outbound;
+
+    (void)state;
+    stage_open_secure(&s);
+    far_init(&outbound, &s.w, raw_accept(&s.w, s.listener), 2);
+    far_start(&outbound, TLS_ACCEPTS);
+    mono_ms start = mono_now_ms();
+    until(&s.w, mono_now_ms() > start + NET_STALE_CONNECT_MS + 20);
+    mono_ms since = stage_link(&s)->since;
+    far_dial(&inbound, &s.w, 1, 2);
+    assert_int_equal(far_shake(&inbound), 1);
+    far_write_hello(&inbound, 2);
+    far_expect(&inbound, PEER_HELLO, 1, "");
+    assert_int_equal(stage_link(&s)->state, LINK_CONNECTING);
+    assert_int_equal(stage_link(&s)->since, since);
+    assert_int_equal(far_shake(&outbound), 1);
+    far_expect(&outbound, PEER_HELLO, 1, "");
+    far_write_hello(&outbound, 2);
+    until(&s.w, world_is_up(&s.w, 1, 2));
+    far_done(&inbound);
+    far_done(&outbound);
+    stage_done(&s);
+}
+
 /* Keys are renewed in the midst of it: what has to be written then is written. */
 static void key_updates(void **state)
 {
@@ -545,6 +574,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(accepts_byte_by_byte),
         cmocka_unit_test(dials_byte_by_byte),
+        cmocka_unit_test(a_slow_handshake_goes_on),
         cmocka_unit_test(key_updates),
         cmocka_unit_test(large_frames_both_ways_at_once),
         cmocka_unit_test(urgent_frames_pass_and_nothing_is_torn),
