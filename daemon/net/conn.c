@@ -15,7 +15,7 @@
 
 void conn_env_init(struct conn_env *env, struct event_base *base, struct net_stats *stats)
 {
-    *env = (struct conn_env){.base = base, .stats = stats};
+    *env = (struct conn_env){.base = base, .stats = stats, .frame_ms = CONN_FRAME_MS};
     TAILQ_INIT(&env->draining);
     TAILQ_INIT(&env->dead);
 }
@@ -225,8 +225,47 @@ static void conn_bad_frame(struct conn *c, int code)
     if (conn_tls_refuse(c)) {
         return;
     }
-    conn_fail(c, code,
-              code == -RD_ETOO_LARGE ? "frame longer than allowed" : "bytes break the protocol");
+    static const char changed[] = "a sum is wrong: its bytes were changed on their way";
+    const char *why = code == -RD_ETOO_LARGE ? "frame longer than allowed"
+                      : code == -RD_ECORRUPT ? changed
+                                             : "bytes break the protocol";
+    conn_fail(c, code == -RD_ECORRUPT ? -RD_EPROTOCOL : code, why);
+}
+
+static int conn_decode(struct conn *c, const struct frame *frame, struct peer_msg *out)
+{
+    int code = peer_decode(frame, out);
+
+    if (code) {
+        return code;
+    }
+    if (out->type == PEER_HELLO && out->hello->protocol_max >= PEER_PROTOCOL_SUMS) {
+        c->wants_sums = true;
+    }
+    if (c->wants_sums && !out->is_summed) {
+        peer_msg_done(out);
+        return -RD_ECORRUPT;
+    }
+    return 0;
+}
+
+/* `ended`: one did. */
+static void conn_watch_frame(struct conn *c, bool ended)
+{
+    const struct timeval wait = {.tv_sec = (time_t)(c->env->frame_ms / 1000),
+                                 .tv_usec = (suseconds_t)(c->env->frame_ms % 1000) * 1000};
+    bool was_begun = c->is_begun && !ended;
+
+    if (c->has_deadline || c->state != CONN_OPEN) {
+        return;
+    }
+    if (c->in.size > 0 && !was_begun) {
+        c->deadline_why = "a frame was begun and not ended in time";
+        (void)event_add(&c->deadline, &wait);
+    } else if (c->in.size == 0 && c->is_begun) {
+        (void)event_del(&c->deadline);
+    }
+    c->is_begun = c->in.size > 0;
 }
 
 /* All complete frames in the buffer. */
@@ -243,7 +282,7 @@ static void conn_parse(struct conn *c)
             c->in_need = need;
             break;
         }
-        int err = found < 0 ? found : peer_decode(&frame, &msg);
+        int err = found < 0 ? found : conn_decode(c, &frame, &msg);
         if (err) {
             conn_bad_frame(c, err);
             return;
@@ -253,6 +292,7 @@ static void conn_parse(struct conn *c)
         c->ops->message(c->arg, &msg);
     }
     buf_drop(&c->in, at);
+    conn_watch_frame(c, at > 0);
 }
 
 /* As tls_read(). */
@@ -373,6 +413,8 @@ void conn_set_deadline(struct conn *c, uint32_t ms, const char *why)
                                  .tv_usec = (suseconds_t)(ms % 1000) * 1000};
 
     c->deadline_why = why;
+    c->has_deadline = ms > 0;
+    c->is_begun = false;
     if (ms) {
         (void)event_add(&c->deadline, &wait);
     } else {

@@ -9,7 +9,8 @@
  *            struct stays until conn_env_reap(), outside all callbacks, and the owner forgets it.
  * Limits:    frames above frame_max end the connection before memory is taken for them; the buffer
  *            grows with the bytes that arrived, to one frame at most; a turn reads at most
- *            CONN_READ_BUDGET bytes from one connection. */
+ *            CONN_READ_BUDGET bytes from one connection; a frame has to be whole within CONN_FRAME_MS,
+ *            so that a length that was changed on its way is not waited for. */
 #ifndef RAFTD_NET_CONN_H
 #define RAFTD_NET_CONN_H
 
@@ -31,6 +32,7 @@ enum {
     CONN_WRITE_BUDGET = 1024 * 1024, /* within TLS: encrypting takes the loop's time */
     CONN_DRAIN_MS = 1000,            /* how long last words may take */
     CONN_DRAINING_MAX = 64,
+    CONN_FRAME_MS = 30000, /* a frame that was begun has to be whole within, 8 MiB, too */
     CONN_WHY_SIZE = TLS_WHY_SIZE,
 };
 
@@ -56,6 +58,9 @@ struct conn {
     bool blocked; /* waits for EV_WRITE */
     struct event readable, writable, deadline;
     const char *deadline_why;
+    bool has_deadline; /* of its owner */
+    bool is_begun;     /* a frame is: the deadline is for the rest of it */
+    bool wants_sums;   /* its peer says that its frames have them */
     struct buf in;
     size_t in_need; /* bytes of the frame begun, 0: not known */
     size_t frame_max;
@@ -76,6 +81,7 @@ struct conn_env {
     struct net_stats *stats;
     struct conn_list draining, dead;
     uint32_t draining_count;
+    uint32_t frame_ms;       /* CONN_FRAME_MS; less in tests */
     struct tls_context *tls; /* of new connections; NULL: plain. The owner of the env keeps it */
 };
 

@@ -15,11 +15,12 @@ enum {
     PEER_WHY_SIZE = 256,
 };
 
-/* Versions of the peer protocol (proto/PROTOCOL.md, "What may change"): 1 is the first, 2 has
+/* Versions of the peer protocol (proto/PROTOCOL.md, "What may change"): 1 is the first, 2 has sums and
  * CLAIMS_LEFT. Two nodes speak the highest that both offer. */
 enum {
     PEER_PROTOCOL_MIN = 1,
     PEER_PROTOCOL_MAX = 2,
+    PEER_PROTOCOL_SUMS = 2, /* who offers it puts a sum on every frame */
 };
 
 /* What a data directory has promised, as somebody it promised it to remembers. It holds for the whole
@@ -180,6 +181,7 @@ struct peer_change_reply {
 
 struct peer_msg {
     enum peer_msg_type type;
+    bool is_summed;   /* a received one: its frame had a sum, which is right */
     uint64_t process; /* a received one's: of its sender, as its connection's hello says; 0: the one
                        * whose hello came last */
     union {

@@ -31,7 +31,7 @@ static void forward_encode(const struct peer_forward *f, struct buf *out)
     e.forward = &m;
     size_t at = field_pack(&e.base, f->txn->size, out);
     buf_put(out, f->txn->data, f->txn->size);
-    frame_end(out, at);
+    peer_end(out, at);
 }
 
 static int forward_decode(const Raftd__Peer__Forward *m, const struct frame *frame,
@@ -82,7 +82,7 @@ static void forward_reply_encode(const struct peer_forward_reply *r, struct buf 
     rd_assert(forward_reply_is_valid(&m));
     Raftd__Peer__Envelope e = peer_envelope(RAFTD__PEER__ENVELOPE__BODY_FORWARD_REPLY);
     e.forward_reply = &m;
-    frame_end(out, field_pack(&e.base, 0, out));
+    peer_end(out, field_pack(&e.base, 0, out));
 }
 
 static int forward_reply_decode(const Raftd__Peer__ForwardReply *m, const struct frame *frame,
@@ -134,7 +134,7 @@ static void refusal_encode(const struct peer_refusal *r, struct buf *out)
     rd_assert(refusal_is_valid(&m));
     Raftd__Peer__Envelope e = peer_envelope(RAFTD__PEER__ENVELOPE__BODY_REFUSAL);
     e.refusal = &m;
-    frame_end(out, field_pack(&e.base, 0, out));
+    peer_end(out, field_pack(&e.base, 0, out));
 }
 
 static int refusal_decode(const Raftd__Peer__Refusal *m, const struct frame *frame,
@@ -166,7 +166,7 @@ static void progress_ask_encode(const struct peer_progress_ask *a, struct buf *o
     m.seq = a->seq;
     Raftd__Peer__Envelope e = peer_envelope(RAFTD__PEER__ENVELOPE__BODY_PROGRESS_ASK);
     e.progress_ask = &m;
-    frame_end(out, field_pack(&e.base, 0, out));
+    peer_end(out, field_pack(&e.base, 0, out));
 }
 
 static int progress_ask_decode(const Raftd__Peer__ProgressAsk *m, const struct frame *frame,
@@ -228,7 +228,7 @@ static void progress_encode(const struct peer_progress *p, struct buf *out)
     rd_assert(progress_is_valid(&m));
     Raftd__Peer__Envelope e = peer_envelope(RAFTD__PEER__ENVELOPE__BODY_PROGRESS);
     e.progress = &m;
-    frame_end(out, field_pack(&e.base, 0, out));
+    peer_end(out, field_pack(&e.base, 0, out));
 }
 
 static int progress_decode(const Raftd__Peer__Progress *m, const struct frame *frame,
@@ -331,7 +331,11 @@ int peer_decode(const struct frame *frame, struct peer_msg *out)
     const Raftd__Peer__Envelope *e =
         arena_unpack(&arena, &raftd__peer__envelope__descriptor, frame);
     if (e) {
-        err = body_decode(e, frame, out);
+        err = peer_sum_check(frame, e);
+        err = err ? err : body_decode(e, frame, out);
+    }
+    if (err == 0) {
+        out->is_summed = e->sum_presence_case == RAFTD__PEER__ENVELOPE__SUM_PRESENCE_SUM;
     }
     arena_done(&arena);
     return err;

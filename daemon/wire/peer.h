@@ -20,7 +20,8 @@ enum {
  * FRAME_HELLO_MAX: a node with a membership ignores its list. */
 void peer_encode(const struct peer_msg *msg, struct buf *out);
 
-/* 0 and a message the caller owns (peer_msg_done), or -RD_EPROTOCOL (nothing to free). Every field
+/* 0 and a message the caller owns (peer_msg_done), -RD_ECORRUPT (its sum is wrong) or -RD_EPROTOCOL
+ * (nothing to free). Whether it has to have a sum is the caller's business (is_summed). Every field
  * is validated: types, counts, ids in 1..2^32-1, sizes against the contract's limits, numbers below
  * 2^63, error numbers, strings UTF-8 and NUL-free; entries get consecutive indexes from the prev
  * index on, terms from the prev term up to the message's that never decrease. An error number

@@ -53,7 +53,7 @@ void peer_change_encode(const struct peer_change *c, struct buf *out)
     rd_assert(change_is_valid(&m));
     Raftd__Peer__Envelope e = peer_envelope(RAFTD__PEER__ENVELOPE__BODY_CHANGE);
     e.change = &m;
-    frame_end(out, field_pack(&e.base, 0, out));
+    peer_end(out, field_pack(&e.base, 0, out));
 }
 
 int peer_change_decode(const Raftd__Peer__Change *m, const struct frame *frame,
@@ -115,7 +115,7 @@ void peer_change_reply_encode(const struct peer_change_reply *r, struct buf *out
     rd_assert(reply_is_valid(&m));
     Raftd__Peer__Envelope e = peer_envelope(RAFTD__PEER__ENVELOPE__BODY_CHANGE_REPLY);
     e.change_reply = &m;
-    frame_end(out, field_pack(&e.base, 0, out));
+    peer_end(out, field_pack(&e.base, 0, out));
 }
 
 int peer_change_reply_decode(const Raftd__Peer__ChangeReply *m, const struct frame *frame,

@@ -109,7 +109,7 @@ static void hello_pack(struct peer_hello *h, struct buf *out)
     rd_assert(hello_is_valid(&m));
     Raftd__Peer__Envelope e = peer_envelope(RAFTD__PEER__ENVELOPE__BODY_HELLO);
     e.hello = &m;
-    frame_end(out, field_pack(&e.base, 0, out));
+    peer_end(out, field_pack(&e.base, 0, out));
 }
 
 void peer_hello_encode(const struct peer_hello *hello, struct buf *out)

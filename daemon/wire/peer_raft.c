@@ -182,7 +182,7 @@ void peer_raft_encode(const struct raft_msg *msg, struct buf *out)
             buf_put(out, msg->entries[i].data->data, msg->entries[i].data->size);
         }
     }
-    frame_end(out, at);
+    peer_end(out, at);
     mem_free(memory);
 }
 

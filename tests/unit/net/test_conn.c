@@ -214,6 +214,103 @@ static void large_frame_takes_one_frame_and_gives_it_back(void **state)
     world_done(&w);
 }
 
+/* As somebody who does not have it, or a bit that was changed, would leave it out: by another number. */
+static void raw_send_unsummed(int fd, const struct peer_msg *msg)
+{
+    struct buf out = BUF_INIT;
+
+    peer_encode(msg, &out);
+    assert_int_equal(out.data[out.size - 5], 15 << 3 | 5);
+    out.data[out.size - 5] ^= 1 << 3;
+    raw_send(fd, out.data, out.size);
+    buf_done(&out);
+}
+
+static void who_says_so_has_to_put_sums(void **state)
+{
+    struct world w;
+    struct end e;
+    struct peer_msg msg = heartbeat(1, 2, 1);
+    struct peer_hello hello;
+    struct peer_msg greeting = {.type = PEER_HELLO, .hello = &hello};
+
+    (void)state;
+    world_init(&w);
+    for (uint16_t protocol = 1; protocol <= PEER_PROTOCOL_SUMS; protocol++) {
+        end_open(&w, &e);
+        raw_send_unsummed(e.raw, &msg); /* who knows who that is */
+        hello_make(1, 1, &hello);
+        hello.protocol_max = protocol;
+        raw_send_msg(e.raw, &greeting);
+        until(&w, e.messages == 2);
+        raw_send_unsummed(e.raw, &msg);
+        until(&w, e.messages == 3 || !e.conn);
+        assert_int_equal(e.messages, protocol < PEER_PROTOCOL_SUMS ? 3 : 2);
+        assert_int_equal(e.code, protocol < PEER_PROTOCOL_SUMS ? 0 : -RD_EPROTOCOL);
+        end_done(&e);
+    }
+    end_open(&w, &e); /* the hello itself, too */
+    raw_send_unsummed(e.raw, &greeting);
+    until(&w, !e.conn);
+    assert_int_equal(e.messages, 0);
+    assert_string_equal(e.why, "a sum is wrong: its bytes were changed on their way");
+    end_done(&e);
+    world_done(&w);
+}
+
+/* A length that was changed on its way would make us wait for what never comes. */
+static void a_frame_that_is_begun_has_to_end(void **state)
+{
+    struct world w;
+    struct end e;
+    struct buf bytes = BUF_INIT;
+    struct peer_msg msg = heartbeat(1, 2, 1);
+
+    (void)state;
+    world_init(&w);
+    peer_encode(&msg, &bytes);
+    end_open(&w, &e);
+    e.env.frame_ms = 300;
+    conn_set_deadline(e.conn, 400, "its owner's");
+    raw_send(e.raw, bytes.data, 3);
+    mono_ms start = mono_now_ms();
+    until(&w, !e.conn);
+    assert_true(mono_now_ms() - start >= 390); /* its owner's comes first */
+    assert_string_equal(e.why, "its owner's");
+    end_done(&e);
+
+    end_open(&w, &e);
+    e.env.frame_ms = 300;
+    for (int i = 0; i < 4; i++) { /* one after the other, and never nothing: each has its time */
+        if (i > 0) {
+            raw_send(e.raw, bytes.data + bytes.size - 1, 1);
+        }
+        raw_send(e.raw, bytes.data, bytes.size - 1);
+        start = mono_now_ms();
+        until(&w, mono_now_ms() - start >= 150);
+        assert_non_null(e.conn);
+    }
+    assert_int_equal(e.messages, 3);
+    raw_send(e.raw, bytes.data + bytes.size - 1, 1);
+    start = mono_now_ms();
+    until(&w, mono_now_ms() - start >= 400); /* nothing is begun: no deadline */
+    assert_non_null(e.conn);
+    assert_int_equal(e.messages, 4);
+    start = mono_now_ms();
+    for (size_t i = 0; i < bytes.size - 1 && e.conn; i++) { /* byte by byte is no excuse */
+        raw_send(e.raw, bytes.data + i, 1);
+        mono_ms next = mono_now_ms() + 50;
+        until(&w, mono_now_ms() >= next || !e.conn);
+    }
+    until(&w, !e.conn);
+    assert_in_range(mono_now_ms() - start, 290, 2000);
+    assert_int_equal(e.code, -ETIMEDOUT);
+    assert_string_equal(e.why, "a frame was begun and not ended in time");
+    end_done(&e);
+    buf_done(&bytes);
+    world_done(&w);
+}
+
 static void closing_inside_a_message(void **state)
 {
     struct world w;
@@ -446,6 +543,8 @@ int main(void)
         cmocka_unit_test(bad_frames_end_it),
         cmocka_unit_test(memory_follows_the_bytes),
         cmocka_unit_test(large_frame_takes_one_frame_and_gives_it_back),
+        cmocka_unit_test(who_says_so_has_to_put_sums),
+        cmocka_unit_test(a_frame_that_is_begun_has_to_end),
         cmocka_unit_test(closing_inside_a_message),
         cmocka_unit_test(last_words_arrive),
         cmocka_unit_test(draining_has_an_end),

@@ -34,12 +34,15 @@ struct frame sample_frame(const struct buf *b, size_t at);
 struct frame sample_wrap(struct buf *out, const void *envelope, size_t envelope_size,
                          const void *payload, size_t payload_size);
 
+/* `b` holds one frame with a sum: take that away, as a peer of protocol 1 would have sent it. */
+struct frame sample_unsummed(struct buf *b);
+
 /* Bytes from hexadecimal digits; blanks are skipped. */
 void sample_hex(const char *hex, struct buf *out);
 /* Prints the bytes in hexadecimal when they are not the ones expected, and fails. */
 void assert_bytes(const struct buf *b, const char *hex);
 
-/* The message encodes to these bytes, and they decode to it. */
+/* The message encodes to these bytes and their sum, and decodes, with and without it. */
 void assert_golden(const struct peer_msg *msg, const char *hex);
 
 /* What peer_decode() says to this envelope with a payload of that size. */

@@ -121,7 +121,7 @@ static bool survives(const struct frame *f)
 
     int err = peer_decode(f, &msg);
     if (err < 0) {
-        assert_int_equal(err, -RD_EPROTOCOL);
+        assert_true(err == -RD_EPROTOCOL || err == -RD_ECORRUPT);
         return false;
     }
     peer_encode(&msg, &b);
@@ -149,7 +149,7 @@ static void test_truncated(void **arg)
         bool any_size = msg.type == PEER_FORWARD ||
                         (msg.type == PEER_RAFT && msg.raft.type == RAFT_MSG_SNAPSHOT);
         peer_msg_done(&msg);
-        struct frame whole = sample_frame(&b, 0);
+        struct frame whole = sample_unsummed(&b);
         for (size_t size = 0; size < b.size && size < 2000; size++) {
             uint8_t *copy = mem_dup(b.data, size);
             assert_int_equal(frame_parse(copy, size, FRAME_PEER_MAX, &f, NULL), 0);
@@ -183,6 +183,7 @@ static void test_flipped_bits(void **arg)
         b.size = 0;
         peer_encode(&msg, &b);
         peer_msg_done(&msg);
+        (void)sample_unsummed(&b);
         size_t bits = b.size < 4096 ? b.size * 8 : 4096 * 8;
         for (size_t bit = 0; bit < bits; bit++) {
             struct frame f;
@@ -359,6 +360,7 @@ static void test_only_a_removal_is_proven(void **arg)
     (void)arg;
     memset(&r.cluster, 0xcc, sizeof r.cluster);
     peer_encode(&msg, &b);
+    (void)sample_unsummed(&b);
     assert_bytes(&b, "0d000000 01 00 0900"
                      "2a07 088208 1202 6e6f");
     sample_hex("2a1b 088208 1202 6e6f 1a10 cccccccccccccccccccccccccccccccc 2009", &envelope);

@@ -157,7 +157,7 @@ static void test_hello_above_its_limit(void **arg)
 
     (void)arg;
     peer_encode(&(struct peer_msg){.type = PEER_HELLO, .hello = small_hello(&h)}, &b);
-    struct frame f = sample_frame(&b, 0);
+    struct frame f = sample_unsummed(&b);
     for (int more = 0; more < 2; more++) {
         size_t size = FRAME_HELLO_MAX - f.total - 4 + (size_t)more;
         padded.size = 0;
