@@ -26,7 +26,7 @@ const struct option option_table[OPTIONS] = {
      0, 0, FIELD(node_name), OPTION_TEXT, OPTION_EMPTY_OK},
     {"node", "data_dir", "/var/lib/raftd",
      "Directory of the log and the state: on a local disk, owned by the user raftd runs as, used"
-     " by one raftd only.",
+     " by one raftd only. The service may write elsewhere only when its unit says so: raftd(8).",
      0, 0, FIELD(data_dir), OPTION_TEXT, 0},
     {"node", "listen", "0.0.0.0:7400",
      "Address and port on which the other members connect. [::]:7400 listens on IPv6.",
@@ -42,7 +42,7 @@ const struct option option_table[OPTIONS] = {
 
     {"cluster", "name", "",
      "Guard against mixing up clusters: when set, a node whose cluster has another name is "
-     "refused.",
+     "refused. Required with [tls].",
      0, 0, FIELD(cluster_name), OPTION_TEXT, OPTION_EMPTY_OK},
     {"cluster", "member", "",
      "ID@HOST:PORT of a founding member, one line for each, at most 9, this node included; the "
@@ -85,7 +85,8 @@ const struct option option_table[OPTIONS] = {
      KIB(4), GIB(64), FIELD(state_max_bytes), OPTION_SIZE, 0},
 
     {"admin", "socket", "/run/raftd/raftd.sock",
-     "Unix socket of raftctl. Its directory has to exist.",
+     "Unix socket of raftctl. Its directory has to exist. Where it is another, raftctl has to be "
+     "told: --socket, or RAFTCTL_SOCKET.",
      0, 0, FIELD(admin_socket), OPTION_TEXT, 0},
     {"admin", "mode", "0666",
      "Permissions of the socket, in octal. Who leads is for every local user who can open it; "

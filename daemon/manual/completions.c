@@ -7,7 +7,14 @@
 
 /* ---- What a value may be, as the tables write it ---- */
 
-enum value_kind { VALUE_TEXT, VALUE_FILE, VALUE_DIRECTORY, VALUE_COMMAND, VALUE_LEVEL };
+enum value_kind {
+    VALUE_TEXT,
+    VALUE_FILE,
+    VALUE_DIRECTORY,
+    VALUE_COMMAND,
+    VALUE_LEVEL,
+    VALUE_MEMBER, /* asked of raftd when it is completed */
+};
 
 /* By the placeholder, which is what people go by, too. */
 static enum value_kind kind_of(const char *placeholder)
@@ -15,9 +22,11 @@ static enum value_kind kind_of(const char *placeholder)
     static const struct {
         const char *name;
         enum value_kind kind;
-    } kinds[] = {{"FILE", VALUE_FILE},         {"PATH", VALUE_FILE},     {"DIR|CMD", VALUE_FILE},
-                 {"D", VALUE_DIRECTORY},       {"LEVEL", VALUE_LEVEL},   {"COMMAND", VALUE_COMMAND},
-                 {"[COMMAND]", VALUE_COMMAND}, {"-- CMD...", VALUE_FILE}};
+    } kinds[] = {{"FILE", VALUE_FILE},         {"PATH", VALUE_FILE},
+                 {"DIR|CMD", VALUE_FILE},      {"D", VALUE_DIRECTORY},
+                 {"LEVEL", VALUE_LEVEL},       {"COMMAND", VALUE_COMMAND},
+                 {"[COMMAND]", VALUE_COMMAND}, {"-- CMD...", VALUE_FILE},
+                 {"ID", VALUE_MEMBER},         {"OLD NEW HOST:PORT", VALUE_MEMBER}};
 
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         if (strcmp(placeholder, kinds[i].name) == 0) {
@@ -83,7 +92,9 @@ static void bash_valued(struct buf *out)
             first = false;
         }
     }
-    buf_put_str(out, ") ((i++)) ;;\n");
+    buf_put_str(out,
+                ")\n            [[ ${COMP_WORDS[i + 1]} != = ]] || ((i++))\n            ((i++))\n"
+                "            ;;\n");
 }
 
 static void bash_action(struct buf *out, enum value_kind kind)
@@ -104,6 +115,9 @@ static void bash_action(struct buf *out, enum value_kind kind)
         buf_put_str(out, "_raftctl_words \"");
         put_levels(out);
         buf_put_u8(out, '"');
+        break;
+    case VALUE_MEMBER:
+        buf_put_str(out, "_raftctl_members");
         break;
     case VALUE_TEXT:
         buf_put_u8(out, ':');
@@ -221,6 +235,9 @@ static void zsh_action(struct buf *out, enum value_kind kind)
         put_levels(out);
         buf_put_u8(out, ')');
         break;
+    case VALUE_MEMBER:
+        buf_put_str(out, "_raftctl_members");
+        break;
     case VALUE_TEXT:
         buf_put_u8(out, ' '); /* something, but nothing to offer */
         break;
@@ -325,6 +342,9 @@ static void fish_action(struct buf *out, enum value_kind kind)
         put_levels(out);
         buf_put_u8(out, '\'');
         break;
+    case VALUE_MEMBER:
+        buf_put_str(out, " -a '(__raftctl_members)'");
+        break;
     case VALUE_TEXT:
         break;
     }
@@ -334,7 +354,7 @@ static void fish_option(struct buf *out, const char *command, const struct optio
 {
     buf_put_str(out, "complete -c raftctl");
     if (command) {
-        buf_printf(out, " -n '__fish_seen_subcommand_from %s'", command);
+        buf_printf(out, " -n '__raftctl_is %s'", command);
     }
     if (o->letter) {
         buf_printf(out, " -s %c", o->letter);
@@ -355,24 +375,42 @@ static void fish_option(struct buf *out, const char *command, const struct optio
     buf_put_u8(out, '\n');
 }
 
+static void fish_valued(struct buf *out)
+{
+    buf_put_str(out, "            case");
+    for (uint32_t i = 0; i < OPT_COUNT; i++) {
+        if (option_table[i].value) {
+            buf_printf(out, " --%s", option_table[i].name);
+            if (option_table[i].letter) {
+                buf_printf(out, " -%c", option_table[i].letter);
+            }
+        }
+    }
+    buf_put_u8(out, '\n');
+}
+
 int completions_fish(const char *which, struct buf *out)
 {
+    if (strcmp(which, "valued") == 0) {
+        fish_valued(out);
+        return 0;
+    }
     for (uint32_t i = 0; i < OPT_GLOBALS; i++) {
         fish_option(out, NULL, &option_table[i]);
     }
     for (uint32_t i = 0; i < command_count; i++) {
         const struct command *c = &command_table[i];
-        buf_printf(out, "complete -c raftctl -n __fish_use_subcommand -a %s -d ", c->name);
+        buf_printf(out, "complete -c raftctl -n '__raftctl_is \"\"' -a %s -d ", c->name);
         fish_text(out, c->help);
         buf_put_u8(out, '\n');
         for (const enum option_id *o = c->options; *o != OPT_END; o++) {
             fish_option(out, c->name, &option_table[*o]);
         }
         if (kind_of(c->args) != VALUE_TEXT) {
-            buf_printf(out, "complete -c raftctl -n '__fish_seen_subcommand_from %s'", c->name);
+            buf_printf(out, "complete -c raftctl -n '__raftctl_is %s'", c->name);
             fish_action(out, kind_of(c->args));
             buf_put_u8(out, '\n');
         }
     }
-    return *which ? -1 : 0;
+    return strcmp(which, "commands") == 0 ? 0 : -1;
 }

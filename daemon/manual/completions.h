@@ -11,7 +11,8 @@
 int completions_bash(const char *which, struct buf *out);
 /* Elements of arrays and cases for zsh: "commands", "globals", "cases". */
 int completions_zsh(const char *which, struct buf *out);
-/* `complete` commands for fish. */
+/* For fish: "valued" (a case with the options after which a value stands), "commands" (all of them, as
+ * `complete` commands). */
 int completions_fish(const char *which, struct buf *out);
 
 #endif

@@ -33,8 +33,9 @@ enum {
     SERVER_APPLY_MAX = 4096,        /* entries applied per turn */
     SERVER_PEER_QUEUE_BYTES = 32 << 20,
     SERVER_USER_TIMEOUT_MIN_MS = 2000,
-    SERVER_PROGRESS_MS = 500, /* how long status waits for what the leader knows */
-    SERVER_EXTEND_MS = 30000, /* more time asked of systemd while the log is verified */
+    SERVER_PROGRESS_MS = 500,      /* how long status waits for what the leader knows */
+    SERVER_EXTEND_MS = 30000,      /* more time asked of systemd while the log is verified */
+    SERVER_STOP_MARGIN_MS = 20000, /* of systemd, for what comes after shutdown_transfer_timeout */
 };
 
 enum inbox_kind {

@@ -48,6 +48,8 @@ static void signal_cb(evutil_socket_t number, short what, void *arg)
     stop_take((int)number);
     if (!s->stop_wanted) {
         note_stopping(s, (int)number);
+        systemd_extend(s->systemd,
+                       (uint32_t)s->config->shutdown_transfer_timeout_ms + SERVER_STOP_MARGIN_MS);
     }
     s->stop_wanted = true;
 }
@@ -396,8 +398,6 @@ int server_open(struct config *config, const struct server_source *source, struc
     s->systemd = systemd;
     s->started = mono_now_ms();
     s->timer_at = UINT64_MAX;
-    /* A reload asked for before there is anything to reload must not end the process. */
-    (void)signal(SIGHUP, SIG_IGN);
     (void)signal(SIGPIPE, SIG_IGN);
     check_set_context(check_cb, s);
     server_calls_init(s);
@@ -418,6 +418,7 @@ int server_open(struct config *config, const struct server_source *source, struc
     if (code == 0) {
         open_events(s);
         code = stop_signal() ? -ECANCELED : 0; /* from here on the loop hears signals */
+        s->reload_wanted = stop_reload_asked();
     }
     if (code == -ECANCELED) {
         note_stopping(s, stop_signal());

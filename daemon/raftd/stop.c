@@ -9,6 +9,7 @@
 
 static volatile sig_atomic_t first; /* the signal, 0: none yet */
 static mono_ms first_at;            /* written before `first`, read after it, in one thread */
+static volatile sig_atomic_t reload_asked;
 
 int stop_signal(void)
 {
@@ -41,10 +42,22 @@ void stop_take(int number)
     }
 }
 
+bool stop_reload_asked(void)
+{
+    return reload_asked;
+}
+
+static void reload_take(int number)
+{
+    (void)number;
+    reload_asked = 1;
+}
+
 void stop_init(void)
 {
     static const int numbers[] = {SIGTERM, SIGINT};
     struct sigaction action = {.sa_handler = stop_take, .sa_flags = SA_RESTART};
+    struct sigaction reload = {.sa_handler = reload_take, .sa_flags = SA_RESTART};
 
     first = 0;
     (void)sigemptyset(&action.sa_mask);
@@ -54,4 +67,6 @@ void stop_init(void)
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         rd_assert(sigaction(numbers[i], &action, NULL) == 0);
     }
+    (void)sigemptyset(&reload.sa_mask);
+    rd_assert(sigaction(SIGHUP, &reload, NULL) == 0);
 }

@@ -39,7 +39,7 @@ def test_everything_is_there(installed):
                  "share/man/man1/raftctl.1", "share/man/man5/raftd.conf.5", "share/man/man7/raftd-http.7",
                  "share/man/man7/raftd-recovery.7", "share/bash-completion/completions/raftctl",
                  "share/zsh/site-functions/_raftctl", "share/fish/vendor_completions.d/raftctl.fish",
-                 "share/doc/raftd/leader-discovery.md", "share/doc/raftd/recovery.md",
+                 *(f"share/doc/raftd/{page.name}" for page in (ROOT / "docs").glob("*.md")),
                  "share/doc/raftd/prometheus/raftd.rules.yml", "share/doc/raftd/grafana/raftd.json"):
         assert (prefix / path).is_file(), path
     for example in (x for x in (ROOT / "conf/examples").rglob("*") if x.is_file()):
@@ -98,3 +98,16 @@ def test_service_promises(tmp_path):
     # Each of these would break it: who asks is told by uid, and map_size is address space.
     for key in ("DynamicUser", "PrivateUsers", "LimitAS"):
         assert key not in service
+    # Memory holds the values and the key of [tls].
+    assert service["LimitCORE"] == "0"
+    # It may be mounted where the sidecars are.
+    assert service["RuntimeDirectoryPreserve"] == "restart"
+
+
+def test_the_package_asks_for_what_the_build_needs():
+    """A clean build host has nothing but what debian/control names."""
+    lists = run("bash", "-c", '. "$1"; printf "%s\\n" "${packages_build[@]}"', "bash", ROOT / "scripts/packages").stdout
+    control = (ROOT / "debian/control").read_text().partition("\n\n")[0]
+    named = set(re.findall(r"^ ([a-z0-9+-]+),", control, re.M))
+    essential = {"gcc", "libc6-dev", "ninja-build"}  # of build-essential and meson
+    assert set(lists.split()) - essential - {"libcmocka-dev"} <= named

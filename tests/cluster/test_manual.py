@@ -1,4 +1,6 @@
 """The manual pages and the completions: nothing of the tables is missing, and the programs they are for take them."""
+import os
+import pathlib
 import re
 import subprocess
 
@@ -7,6 +9,7 @@ import pytest
 from harness import BUILD, RAFTCTL, RAFTD, ROOT
 
 CONF = BUILD / "conf"
+HERE = pathlib.Path(__file__).parent
 PAGES = ["raftctl.1", "raftd.conf.5", "raftd-http.7", "raftd-recovery.7", "raftd.8"]
 
 
@@ -111,14 +114,27 @@ printf '%s\n' "${COMPREPLY[@]}"
 """
 
 
-def bash(*words):
-    return set(run("bash", "-c", BASH, "bash", CONF / "raftctl", "raftctl", *words, cwd=CONF).stdout.split())
+WITH_RAFTCTL = {**os.environ, "PATH": f"{RAFTCTL.parent}:{os.environ['PATH']}", "RAFTCTL_SOCKET": "/none"}
 
 
-def fish(*words):
+def bash(*words, env=None):
+    return set(run("bash", "-c", BASH, "bash", CONF / "raftctl", "raftctl", *words, cwd=CONF, env=env or WITH_RAFTCTL).stdout.split())
+
+
+def zsh(*words, env=None):
+    done = run("zsh", "-f", HERE / "complete.zsh", CONF, " ".join(["raftctl", *words]), cwd=CONF, env=env or WITH_RAFTCTL)
+    assert done.returncode == 0 and done.stderr == "", done
+    return set(done.stdout.split())
+
+
+def fish(*words, env=None):
     line = " ".join(["raftctl", *words])
-    done = run("fish", "--no-config", "-c", f"source {CONF}/raftctl.fish; complete -C '{line}'", cwd=CONF)
+    done = run("fish", "--no-config", "-c", f"source {CONF}/raftctl.fish; complete -C '{line}'", cwd=CONF, env=env or WITH_RAFTCTL)
+    assert done.returncode == 0 and done.stderr == "", done
     return {x.split("\t")[0] for x in done.stdout.splitlines()}
+
+
+SHELLS = pytest.mark.parametrize("complete", [bash, zsh, fish])
 
 
 @pytest.mark.parametrize("words", [["bash", "-n", "raftctl"], ["shellcheck", "raftctl"],
@@ -129,24 +145,35 @@ def test_shells_take_the_completions(words):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-@pytest.mark.parametrize("complete", [bash, fish])
+@SHELLS
 def test_what_is_offered(complete):
     assert complete("") >= set(commands())
+    assert complete("--timeout", "2s", "") >= set(commands()), "behind options, too"
     assert complete("is-l") == {"is-leader"}
     assert complete("wait", "--for", "") == {"has-leader", "leader", "voter", "caught-up"}
     assert complete("--timeout", "2s", "log-level", "") == {"error", "warning", "notice", "info", "debug"}
     assert complete("put", "k", "--if") == {"--if-revision"}
-    assert complete("get", "k", "--if") == set()
+    assert "--if-revision" not in complete("get", "k", "--")
+    assert "--stale" not in complete("put", "get", "--"), "get is a key here"
     assert "raftctl.1" in complete("backup", "raftctl."), "files"
     for command in commands():
-        own = options_in(raftctl_help(command)) - {"--version"}
+        own = options_in(raftctl_help(command)) - {"--version", "--help"}
         assert not own - complete(command, "--"), command
 
 
-def test_zsh_knows_every_command_and_option():
-    text = (CONF / "_raftctl").read_text()
-    for command in commands():
-        assert f"        '{command}:" in text
-        own = text.partition(f"\n        {command}) arguments=(")[2].partition(") ;;\n")[0]
-        options = options_in(raftctl_help(command).partition("\nOptions:\n")[2].partition("\nOptions of every")[0])
-        assert not options - set(re.findall(r"'(--[a-z-]+)\[", own)), command
+def test_bash_takes_an_equals_sign_for_a_word():
+    assert bash("wait", "--for", "=", "") == {"has-leader", "leader", "voter", "caught-up"}
+    assert bash("wait", "--for", "=") == {"has-leader", "leader", "voter", "caught-up"}
+    assert bash("--timeout", "=", "2s", "is-l") == {"is-leader"}
+    assert bash("wait", "--for", "=", "leader", "--tim") == {"--timeout"}
+
+
+@SHELLS
+def test_ids_of_members_are_asked_for(complete, trio):
+    """Of the raftd the command would go to; where there is none, nothing is offered, and nothing waits."""
+    env = {**WITH_RAFTCTL, "RAFTCTL_SOCKET": str(trio[1].sock)}
+    for command in ("remove-server", "promote", "demote", "transfer", "replace-server"):
+        assert complete(command, "", env=env) == {"1", "2", "3"}, command
+    assert complete("-s", "/none", "transfer", "", env=env) == set()
+    assert complete("transfer", "") == set()
+    assert complete("-s", str(trio[2].sock), "transfer", "", env=env) == {"1", "2", "3"}

@@ -211,37 +211,3 @@ def test_bench_loses_its_daemon(trio):
     node.kill()
     thread.join(15 * SLOWDOWN)
     assert answers and answers[0].code == 3 and answers[0].error == "unreachable"
-
-
-def test_reload_by_signal_takes_up_the_level(single):
-    """SIGHUP reads [log] level again; a bad file keeps the old one (O2)."""
-    import signal  # pylint: disable=import-outside-toplevel
-    node = single[1]
-    good = node.conf.read_text()
-    mark = node.log_mark()
-    node.conf.write_text(good + "[frob]\nx = 1\n")
-    node.signal(signal.SIGHUP)
-    wait_until(lambda: str(node.conf) in node.logged_since(mark), 5, "the bad file is named")
-    assert node.ok("put", "k", "v")
-    node.conf.write_text(good + "[log]\nlevel = debug\n")
-    mark = node.log_mark()
-    node.signal(signal.SIGHUP)
-    wait_until(lambda: "reload" in node.logged_since(mark) or "level" in node.logged_since(mark), 5,
-               "the reload is logged")
-
-
-def test_reload_says_what_changed_and_what_needs_a_restart(single):
-    node = single[1]
-    good = node.conf.read_text()
-    assert node.ok("reload") == {"changed": [], "needs_restart": []}
-    node.conf.write_text(good + "[log]\nlevel = debug\n[storage]\nlog_keep_entries = 7\nstall_timeout = 9s\n")
-    mark = node.log_mark()
-    done = node.run("reload", text=True)
-    assert (done.returncode, done.stdout) == \
-        (0, "changed: storage.stall_timeout, log.level\nneeds a restart: storage.log_keep_entries\n")
-    assert "need a restart keys=storage.log_keep_entries" in node.logged_since(mark)
-    node.conf.write_text(good + "[frob]\nx = 1\n")
-    refused = node.ctl("reload")
-    assert refused.code == 1 and refused.error == "invalid"
-    node.conf.write_text(good)
-    assert node.ok("reload") == {"changed": ["storage.stall_timeout", "log.level"], "needs_restart": []}
