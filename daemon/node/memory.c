@@ -61,10 +61,12 @@ void memory_note(struct node *n, const struct raft_msg *m)
     struct raft_view view;
 
     raft_view_get(n->raft, &view);
-    if (!peer || !tells_its_term(m) || m->term < peer->seen.term || m->term > RAFT_NUMBER_MAX ||
-        index > RAFT_NUMBER_MAX || !uuid_is_set(&view.cluster) ||
+    if (!peer || !tells_its_term(m) || m->term < peer->seen.term || !uuid_is_set(&view.cluster) ||
         !uuid_equal(&m->cluster, &view.cluster) || m->to != n->config.raft.id) {
         return;
+    }
+    if (m->type != RAFT_MSG_APPEND && index > view.last) {
+        index = 0; /* nobody acknowledges what we have not sent */
     }
     struct peer_memory *seen = &peer->seen;
     if (m->term > seen->term) {
@@ -107,6 +109,14 @@ static bool is_lost(const struct raft_view *found, const struct peer_memory *see
            (seen->voted && found->vote != by);
 }
 
+/* No store has been so far: who says so is mistaken, not we (raft_believes). */
+static bool is_absurd(const struct raft_view *found, const struct peer_memory *seen)
+{
+    return seen->term > found->term + RAFT_AHEAD_MAX ||
+           seen->log_term > found->term + RAFT_AHEAD_MAX ||
+           seen->index > found->last + RAFT_AHEAD_MAX;
+}
+
 /* Of our cluster; or who is free to join one would join this one now. */
 static bool is_of_ours(const struct node *n, const struct peer_hello *hello)
 {
@@ -124,7 +134,8 @@ void memory_judge(struct node *n, const struct peer_hello *hello)
     char why[NODE_FATAL_SIZE];
 
     if (!ours || !uuid_equal(&ours->store, &n->config.raft.store) || !is_of_ours(n, hello) ||
-        ours->seen.process == n->config.process || !is_lost(found, &ours->seen, hello->id)) {
+        ours->seen.process == n->config.process || is_absurd(found, &ours->seen) ||
+        !is_lost(found, &ours->seen, hello->id)) {
         return;
     }
     (void)snprintf(

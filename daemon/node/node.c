@@ -281,11 +281,13 @@ void node_begin(struct node *n, mono_ms now, uint64_t wall_ms)
     }
 }
 
-void node_message(struct node *n, raft_id from, struct peer_msg *msg)
+bool node_message(struct node *n, raft_id from, struct peer_msg *msg)
 {
+    bool believed = msg->type != PEER_RAFT || raft_believes(n->raft, &msg->raft);
+
     switch (msg->type) {
     case PEER_RAFT:
-        if (msg->raft.from == from && !memory_is_late(n, from, msg)) {
+        if (believed && msg->raft.from == from && !memory_is_late(n, from, msg)) {
             memory_note(n, &msg->raft);
             reach_heard(n, from);
             node_step(n, &(struct raft_event){.type = RAFT_EV_MESSAGE, .message = &msg->raft});
@@ -314,6 +316,7 @@ void node_message(struct node *n, raft_id from, struct peer_msg *msg)
         break; /* the links' business */
     }
     peer_msg_done(msg);
+    return believed;
 }
 
 void node_link_down(struct node *n, raft_id peer)

@@ -194,8 +194,8 @@ void node_out_clear(struct node *n);
 mono_ms node_deadline(const struct node *n);
 
 /* A decoded peer message (not a hello); the node takes what it owns. `from` is whom the link
- * belongs to. */
-void node_message(struct node *n, raft_id from, struct peer_msg *msg);
+ * belongs to. False: its numbers cannot be honest (raft_believes), it was dropped. */
+bool node_message(struct node *n, raft_id from, struct peer_msg *msg);
 /* May we talk to who says this? 0, or the negative code, and `refusal` is what to tell it: one
  * sentence for both sides' logs. No effect. */
 int node_hello_check(const struct node *n, const struct peer_hello *hello,

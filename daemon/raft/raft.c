@@ -239,15 +239,23 @@ static bool may_raise_term(const struct raft *r, const struct raft_msg *m)
     return is_leaders(m) || membership_find(raft_in_force(r), m->from);
 }
 
-static bool numbers_are_sane(const struct raft_msg *m)
+static bool is_within_reach(uint64_t ours, uint64_t theirs)
 {
-    return m->term <= RAFT_NUMBER_MAX && m->log_term <= RAFT_NUMBER_MAX &&
-           m->index <= RAFT_NUMBER_MAX && m->commit <= RAFT_NUMBER_MAX;
+    return theirs <= RAFT_NUMBER_MAX && (theirs <= ours || theirs - ours <= RAFT_AHEAD_MAX);
+}
+
+bool raft_believes(const struct raft *r, const struct raft_msg *m)
+{
+    raft_index last = r->log.last;
+
+    return is_within_reach(r->term, m->term) && is_within_reach(r->term, m->log_term) &&
+           is_within_reach(last, m->index) && is_within_reach(last, m->commit) &&
+           is_within_reach(last, m->hint);
 }
 
 static void on_message(struct raft *r, const struct raft_msg *m)
 {
-    if (!numbers_are_sane(m)) {
+    if (!raft_believes(r, m)) {
         return;
     }
     if (!uuid_is_set(&r->cluster) || !uuid_equal(&m->cluster, &r->cluster) ||

@@ -182,6 +182,9 @@ void effects_done(struct raft_effects *fx);
 
 int raft_step(struct raft *r, mono_ms now, const struct raft_event *event, struct raft_effects *fx);
 
+/* Can these numbers be honest? A message of which they cannot has no effect. */
+bool raft_believes(const struct raft *r, const struct raft_msg *m);
+
 /* Earliest time at which a TICK has work; UINT64_MAX: none. */
 mono_ms raft_deadline(const struct raft *r);
 

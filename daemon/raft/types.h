@@ -18,6 +18,10 @@ typedef uint32_t raft_id;    /* 0: nobody */
 /* Terms and indexes end here: nobody counts this far, and one more always fits on the wire. */
 #define RAFT_NUMBER_MAX (UINT64_C(1) << 62)
 
+/* No member is so many terms or entries ahead of another: a thousand a second, for 34 years. A term is
+ * never forgotten, so an absurd one that came in would leave the cluster without any to come. */
+#define RAFT_AHEAD_MAX (UINT64_C(1) << 40)
+
 enum {
     RAFT_MEMBERS_MAX = 31,
     RAFT_VOTERS_MAX = 9,

@@ -87,6 +87,23 @@ static void inbox_trim(struct server *s, uint32_t used)
     }
 }
 
+enum { UNBELIEVED_MS = 60000 }; /* at most one line within that time */
+
+static void inbox_message(struct server *s, struct inbox_item *item)
+{
+    uint64_t term = item->message.type == PEER_RAFT ? item->message.raft.term : 0;
+
+    if (node_message(s->node, item->from, &item->message) ||
+        (s->unbelieved_at && s->now < s->unbelieved_at + UNBELIEVED_MS)) {
+        return;
+    }
+    s->unbelieved_at = s->now;
+    log_error("raft",
+              "messages dropped: a member's terms or indexes are absurd; stop it, and if its own "
+              "data has them reset that (raftctl reset)",
+              LOG_U64("peer", item->from), LOG_U64("term", term));
+}
+
 static void inbox_give(struct server *s, struct inbox_item *item)
 {
     struct node *n = s->node;
@@ -94,7 +111,7 @@ static void inbox_give(struct server *s, struct inbox_item *item)
 
     switch (item->kind) {
     case INBOX_MESSAGE:
-        node_message(n, item->from, &item->message);
+        inbox_message(s, item);
         break;
     case INBOX_HELLO:
         node_hello(n, item->hello);

@@ -143,8 +143,9 @@ struct server {
     uint64_t batch_seq; /* last submitted */
     mono_ms batch_since;
     bool stalled;
-    bool log_full; /* has been said */
-    bool disk_low; /* likewise */
+    bool log_full;         /* has been said */
+    bool disk_low;         /* likewise */
+    mono_ms unbelieved_at; /* an absurd message has been said, then; 0: never */
 
     struct store_mark mark; /* what the rows on disk were the state of, at the start */
     struct store_row *flush_rows;

@@ -317,6 +317,12 @@ static void each_promise_counts(void **state)
          -RD_ECORRUPT},
         {"another vote", {.process = 1, .term = 5, .voted = true}, -RD_ECORRUPT},
         {"a vote in an earlier term", {.process = 1, .term = 4, .voted = true}, 0},
+        {"as much as can be", {.process = 1, .term = 5 + RAFT_AHEAD_MAX}, -RD_ECORRUPT},
+        {"an absurd term", {.process = 1, .term = 6 + RAFT_AHEAD_MAX}, 0},
+        {"an absurd log", {.process = 1, .term = 5, .index = has.entries + RAFT_AHEAD_MAX + 1}, 0},
+        {"a log of an absurd term",
+         {.process = 1, .term = 5, .index = 1, .log_term = 6 + RAFT_AHEAD_MAX},
+         0},
         {"its own", {.process = 77, .term = 6, .index = 900, .voted = true}, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

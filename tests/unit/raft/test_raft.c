@@ -361,8 +361,12 @@ static void absurd_numbers_do_not_come_in(void **state)
     rig_save(&g);
     rig_hear(&g, append(RAFT_NUMBER_MAX + 1, 1, 1));
     rig_hear(&g, append(9, RAFT_NUMBER_MAX + 1, 1));
+    rig_hear(&g, append(1 + RAFT_AHEAD_MAX + 1, 1, 1));
     raft_view_get(g.r, &v);
     assert_int_equal(v.term, 1);
+    rig_hear(&g, append(1 + RAFT_AHEAD_MAX, 1, 1));
+    raft_view_get(g.r, &v);
+    assert_int_equal(v.term, 1 + RAFT_AHEAD_MAX);
     rig_done(&g);
 }
 
