@@ -11,6 +11,7 @@
 #include "admin/admin.h"
 #include "admin/credentials.h"
 #include "base/mono.h"
+#include "base/shortage.h"
 #include "net/local.h"
 
 enum {
@@ -68,7 +69,7 @@ struct admin {
     struct credentials_policy policy;
     struct evconnlistener *listener;
     struct event *listener_retry; /* out of descriptors: listen again later */
-    bool starved;                 /* said so already */
+    struct shortage shortage;
     bool draining;
     struct local_file file;
     LIST_HEAD(, admin_conn) conns;

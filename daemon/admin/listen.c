@@ -34,10 +34,7 @@ static void accept_cb(struct evconnlistener *listener, evutil_socket_t fd, struc
     (void)size;
     struct admin *a = arg;
 
-    if (a->starved) {
-        a->starved = false;
-        log_notice("admin", "accepting connections again");
-    }
+    shortage_over(&a->shortage, "admin");
     admin_conn_accept(a, fd);
 }
 
@@ -54,13 +51,9 @@ static void retry_cb(evutil_socket_t fd, short what, void *arg)
 static void accept_error_cb(struct evconnlistener *listener, void *arg)
 {
     struct admin *a = arg;
-    const struct timeval later = {.tv_sec = 0, .tv_usec = 250000};
+    const struct timeval later = {.tv_usec = (suseconds_t)SHORTAGE_REST_MS * 1000};
 
-    if (!a->starved) {
-        a->starved = true;
-        log_warning("admin", "cannot accept connections, trying again every 250 ms",
-                    LOG_STR("why", err_text(-errno)));
-    }
+    shortage_note(&a->shortage, "admin", errno);
     (void)evconnlistener_disable(listener);
     (void)event_add(a->listener_retry, &later);
 }

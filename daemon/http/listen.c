@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/shortage.h"
 #include "base/units.h"
 #include "http/internal.h"
 #include "net/listener.h"
@@ -16,8 +17,9 @@ enum {
     BACKLOG = 128,
     USER_TIMEOUT_MS = HTTP_STALL_MS,
     SOCKET_MODE = 0666, /* who leads is for every local user */
-    REST_MS = 250,
 };
+
+static struct shortage shortage;
 
 static void retry_cb(evutil_socket_t fd, short what, void *listener)
 {
@@ -26,13 +28,15 @@ static void retry_cb(evutil_socket_t fd, short what, void *listener)
     (void)evconnlistener_enable(listener);
 }
 
-/* Out of descriptors: the listener stays readable and would spin. The other listeners say so. Whoever
- * closes the room runs the loop no more, so the timer does not outlive the listener. */
+/* Out of descriptors: the listener stays readable and would spin. The callback's argument is libevent's,
+ * so all listeners of the process share what is said. Whoever closes the room runs the loop no more, so
+ * the timer does not outlive the listener. */
 static void accept_error_cb(struct evconnlistener *listener, void *arg)
 {
-    const struct timeval rest = {.tv_usec = (suseconds_t)REST_MS * 1000};
+    const struct timeval rest = {.tv_usec = (suseconds_t)SHORTAGE_REST_MS * 1000};
 
-    (void)arg; /* libevent's */
+    (void)arg;
+    shortage_note(&shortage, "http", errno);
     (void)evconnlistener_disable(listener);
     (void)event_base_once(evconnlistener_get_base(listener), -1, EV_TIMEOUT, retry_cb, listener,
                           &rest);
@@ -41,6 +45,7 @@ static void accept_error_cb(struct evconnlistener *listener, void *arg)
 /* The accepting goes on as long as there is somebody, and the turn with it. */
 void listen_accepted(struct http *h)
 {
+    shortage_over(&shortage, "http");
     if (++h->accepted < HTTP_ACCEPTS_MAX) {
         return;
     }

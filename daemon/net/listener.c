@@ -12,17 +12,17 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/shortage.h"
 #include "net/socket.h"
 
 enum {
     LISTENER_BACKLOG = 128,
     LISTENER_ACCEPTS_MAX = 64, /* per turn, so that a flood of strangers does not hold the loop */
-    LISTENER_REST_MS = 250,
 };
 
 struct listener {
     int fd;
-    bool exhausted; /* the line about it is written */
+    struct shortage shortage;
     struct event readable;
     struct event rested;
     listener_cb *cb;
@@ -33,13 +33,9 @@ struct listener {
  * ever. */
 static void listener_rest(struct listener *l, int error)
 {
-    const struct timeval rest = {.tv_usec = (suseconds_t)LISTENER_REST_MS * 1000};
+    const struct timeval rest = {.tv_usec = (suseconds_t)SHORTAGE_REST_MS * 1000};
 
-    if (!l->exhausted) {
-        log_error("net", "cannot accept connections: no descriptor is left, raise LimitNOFILE",
-                  LOG_STR("error", err_text(-error)), LOG_U64("retry_ms", LISTENER_REST_MS));
-        l->exhausted = true;
-    }
+    shortage_note(&l->shortage, "net", error);
     (void)event_del(&l->readable);
     (void)event_add(&l->rested, &rest);
 }
@@ -63,10 +59,7 @@ static void listener_readable(evutil_socket_t fd, short what, void *arg)
         socklen_t size = sizeof from;
         int accepted = accept4(fd, (struct sockaddr *)&from, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (accepted >= 0) {
-            if (l->exhausted) {
-                l->exhausted = false;
-                log_notice("net", "accepting connections again");
-            }
+            shortage_over(&l->shortage, "net");
             l->cb(l->arg, accepted, (struct sockaddr *)&from);
         } else if (errno == EAGAIN) {
             return;

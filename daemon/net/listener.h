@@ -1,8 +1,8 @@
 /* listener.h - listening TCP sockets, and the one that members connect to.
  *
  * Threads:   loop thread only. Ownership: accepted descriptors (non-blocking, close-on-exec, tuned)
- * are the callback's. Without descriptors left in the process it rests for 250 ms and says so once,
- * instead of spinning on a connection it cannot take. */
+ * are the callback's. Without descriptors left in the process it rests (shortage.h), instead of
+ * spinning on a connection it cannot take. */
 #ifndef RAFTD_NET_LISTENER_H
 #define RAFTD_NET_LISTENER_H
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/shortage.h"
 #include "fixture.h"
 
 static int accepted_fd = -1;
@@ -142,6 +143,23 @@ static void rests_without_descriptors(void **state)
     world_done(&w);
 }
 
+/* Whoever holds the descriptors gives one back now and then: that is no news. */
+static void a_shortage_is_said_once_a_minute(void **state)
+{
+    struct shortage s = {.said = 0};
+
+    (void)state;
+    log_catch();
+    for (int i = 0; i < 10; i++) {
+        shortage_note(&s, "net", EMFILE);
+        shortage_note(&s, "net", EMFILE);
+        shortage_over(&s, "net");
+    }
+    s.said -= SHORTAGE_SAID_MS; /* a minute ago */
+    shortage_note(&s, "net", EMFILE);
+    assert_int_equal(log_release("raise LimitNOFILE"), 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -149,6 +167,7 @@ int main(void)
         cmocka_unit_test(any_address_takes_both_families),
         cmocka_unit_test(says_why_it_cannot),
         cmocka_unit_test(rests_without_descriptors),
+        cmocka_unit_test(a_shortage_is_said_once_a_minute),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
