@@ -1,5 +1,6 @@
 """Fixtures of the cluster tests. See harness.py."""
 import re
+import resource
 
 import pytest
 
@@ -54,3 +55,29 @@ def trio(make_cluster):
 def single(make_cluster):
     """One node that formed a cluster of its own."""
     return make_cluster(1).formed()
+
+
+def unmoved(cluster):
+    """For a fixture: the leader and the term of this cluster are the same at the end, and it works."""
+    leader = cluster.leader()
+    before = leader.status()
+    yield cluster
+    assert cluster.leader() is leader
+    assert leader.status()["term"] == before["term"], "an election was forced"
+    cluster[1].ok("put", "after", "v")
+    cluster.settled()
+    cluster.linked()
+
+
+@pytest.fixture
+def steady(trio):
+    yield from unmoved(trio)
+
+
+@pytest.fixture
+def many_descriptors():
+    """Enough of them for a crowd of clients."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -582,6 +582,12 @@ class Cluster:
         self.has_led = True
         return states
 
+    def linked(self, seconds=10):
+        """Wait until every running node has links to all the others that run."""
+        nodes = {n.id for n in self.running()}
+        wait_until(lambda: all(m["connected"] for i in nodes for m in self[i].status()["members"] if m["id"] in nodes),
+                   seconds, "all links are up")
+
     # ---- What has to hold at the end ----
 
     def check_text(self, who, text):

@@ -23,7 +23,7 @@ def percentiles(values, unit="ms"):
 
 
 class Client(threading.Thread):
-    """Writes c<number>/<count> = count, for as long as it is not told to stop."""
+    """Writes <name><number>/<count> = count, for as long as it is not told to stop."""
 
     def __init__(self, load, number):
         super().__init__(daemon=True)
@@ -41,7 +41,7 @@ class Client(threading.Thread):
             for count in itertools.count(1):
                 if self.load.stopping.is_set():
                     return
-                self.write(f"c{self.number}/{count}", count)
+                self.write(f"{self.load.name}{self.number}/{count}", count)
         except Exception as error:  # pylint: disable=broad-except
             self.error = error
         finally:
@@ -91,10 +91,12 @@ class Client(threading.Thread):
 
 
 class Load:
-    """`count` clients over the nodes that `nodes()` names whenever one has to choose."""
+    """`count` clients over the nodes that `nodes()` names whenever one has to choose. Another name for each
+    load of a cluster: its keys must not exist."""
 
-    def __init__(self, nodes, count):
+    def __init__(self, nodes, count, name="c"):
         self.nodes = nodes
+        self.name = name
         self.stopping = threading.Event()
         self.lock = threading.Lock()
         self.times = []  # of all acknowledgements
@@ -150,7 +152,7 @@ class Load:
         assert acked, "nothing was written at all"
         revisions = [a["revision"] for a in acked.values()]
         assert len(set(revisions)) == len(revisions), "two writes were given one revision"
-        prefixes = [f"c{c.number}/{digit}" for c in self.clients for digit in range(1, 10)]
+        prefixes = [f"{self.name}{c.number}/{digit}" for c in self.clients for digit in range(1, 10)]
         for node in nodes:
             found = {kv["key"]: kv for prefix in prefixes  # all at once may not fit into one reply
                      for kv in node.ok("list", prefix, timeout="30s")["kvs"]}

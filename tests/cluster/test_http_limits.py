@@ -3,10 +3,7 @@
 The figures that are printed (pytest -s) are of one machine that does other things, too.
 """
 import json
-import os
-import pathlib
 import random
-import resource
 import selectors
 import socket
 import struct
@@ -17,46 +14,26 @@ import time
 
 import pytest
 
+from cost import KEPT_BY_SANITIZER, MIB, anonymous_bytes, cpu_seconds, descriptors
 from harness import ROOT, SLOWDOWN, wait_until
 from load import Load
 
-MIB = 1 << 20
 GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
 REQUEST_S = 10  # a whole request has to be there by then
 LINES_MAX = 128
 WATCHERS = 1000
 SPARE = 256     # connections more than max_watchers
-KEPT_BY_SANITIZER = 0 if SLOWDOWN == 1 else 384 * MIB  # of what was freed
 
 
-@pytest.fixture(name="many_descriptors", autouse=True)
-def _many_descriptors():
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+pytestmark = pytest.mark.usefixtures("many_descriptors")
 
 
 # ---- Looking at a node ----
-
-def anonymous_bytes(node):
-    status = pathlib.Path(f"/proc/{node.pid}/status").read_text()
-    return int(status.partition("RssAnon:")[2].split()[0]) * 1024
-
-
-def cpu_seconds(node):
-    fields = pathlib.Path(f"/proc/{node.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
 
 def metrics(node):
     lines = node.get("/metrics").text.splitlines()
     return {name: float(value) for name, value in
             (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
-
-
-def descriptors(node):
-    return node.status()["process"]["fds"]
 
 
 class Watchman(threading.Thread):

@@ -10,7 +10,7 @@ import pytest
 from certs import Certs, without
 from harness import EXIT_CONFIG, RAFTD, SLOWDOWN, wait_until
 from load import Load
-from test_peer_port import HELLO, RAFT, REFUSAL, cluster_id, connect, frame, hello, receive, store_of
+from peer import HELLO, RAFT, REFUSAL, cluster_id, connect, frame, hello, receive, store_of
 
 SHORT = {"storage.log_keep_entries": "100"}
 
