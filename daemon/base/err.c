@@ -72,6 +72,7 @@ int err_exit_daemon(int code)
     case RD_ECONFIG:
         return RD_EXIT_CONFIG;
     case RD_ECORRUPT:
+    case RD_EFORMAT:
         return RD_EXIT_DATA;
     case RD_EDISK_FULL:
     case RD_EMAP_FULL: /* the room given to the log is full, whoever limits it */

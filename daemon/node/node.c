@@ -403,6 +403,18 @@ static void apply_membership(struct node *n, const struct raft_entry *e)
     mem_free(m);
 }
 
+/* Written by a later version, whose nodes know what it does: to pass over it is to have another state. */
+static void refuse_command(struct node *n, raft_index index)
+{
+    char why[NODE_FATAL_SIZE];
+
+    (void)snprintf(why, sizeof why,
+                   "entry %" PRIu64 " is a command that this raftd does not know: use the version "
+                   "that wrote it, or a later one",
+                   index);
+    node_fail(n, -RD_EFORMAT, why);
+}
+
 static void apply_entry(struct node *n, const struct raft_entry *e)
 {
     struct state_command command;
@@ -416,10 +428,13 @@ static void apply_entry(struct node *n, const struct raft_entry *e)
         return;
     }
     rd_assert(e->data);
-    state_apply(n->state, e->index, e->term, e->data->data, e->data->size, &result, behind_rows(n));
-    if (state_command_decode(e->data->data, e->data->size, &command) == 0) {
-        writes_applied(n, e, &command, &result);
+    if (state_command_decode(e->data->data, e->data->size, &command) ||
+        !state_txn_is_known(command.txn, command.txn_size)) {
+        refuse_command(n, e->index);
+        return;
     }
+    state_apply(n->state, e->index, e->term, e->data->data, e->data->size, &result, behind_rows(n));
+    writes_applied(n, e, &command, &result);
 }
 
 /* Not while a snapshot takes the state's place: what it is as of goes before. */
@@ -439,14 +454,16 @@ static void apply_committed(struct node *n)
     uint32_t left = n->config.apply_max;
 
     raft_view_get(n->raft, &view);
-    while (left > 0 && apply_is_behind(n)) {
+    while (left > 0 && n->out.fatal == 0 && apply_is_behind(n)) {
         raft_index behind = view.commit - state_index(n->state);
         uint32_t count = behind < APPLY_ENTRIES ? (uint32_t)behind : APPLY_ENTRIES;
         count = count < left ? count : left;
         count = raft_entries(n->raft, state_index(n->state) + 1, count, APPLY_BYTES, entries);
         for (uint32_t i = 0; i < count; i++) {
-            apply_entry(n, &entries[i]);
-            trim_count(n, &entries[i]);
+            if (n->out.fatal == 0) {
+                apply_entry(n, &entries[i]);
+                trim_count(n, &entries[i]);
+            }
             blob_unref(entries[i].data);
         }
         left -= count;

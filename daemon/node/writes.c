@@ -199,6 +199,8 @@ void writes_on_forward(struct node *n, raft_id from, struct peer_forward *f)
     } else if (!origin) {
         /* What it asks now would stand after its removal, which may come to nothing. */
         result.code = view.change_pending ? -RD_ENOT_READY : -RD_EREMOVED;
+    } else if (!state_txn_is_known(f->txn->data, f->txn->size)) {
+        result.code = -RD_EINVALID; /* what stands in the log has to be known to all */
     } else if (!state_recall(n->state, &f->request, &result)) {
         result.code = propose(n, &f->request, f->txn, view.term);
         if (result.code == 0) {

@@ -165,9 +165,10 @@ static void put_text(const struct look *l, struct buf *out)
     }
 }
 
-/* ---- Damage ---- */
+/* ---- Damage, or another version's ---- */
 
-static int report_damage(const struct ctl *ctl, struct buf *reason, struct ctl_error *e)
+static int report_problem(const struct ctl *ctl, const char *verdict, struct buf *reason,
+                          struct ctl_error *e)
 {
     struct buf out = BUF_INIT;
 
@@ -176,7 +177,7 @@ static int report_damage(const struct ctl *ctl, struct buf *reason, struct ctl_e
         ctl_put_json(answer, &out);
         json_decref(answer);
     } else {
-        buf_printf(&out, "not sound: %s", buf_str(reason));
+        buf_printf(&out, "%s: %s", verdict, buf_str(reason));
     }
     int code = ctl_write_line(&out, e);
     buf_done(&out);
@@ -214,7 +215,9 @@ int check_run(struct ctl *ctl, const struct invocation *inv, struct ctl_error *e
         (ctl->json ? put_json : put_text)(look, &out);
         code = ctl->json ? ctl_write_line(&out, e) : ctl_write(&out, e);
     } else if (code == -RD_ECORRUPT) {
-        code = report_damage(ctl, &reason, e);
+        code = report_problem(ctl, "not sound", &reason, e);
+    } else if (code == -RD_EFORMAT) {
+        code = report_problem(ctl, "not for this version", &reason, e);
     } else {
         code = child_fail(e, code, &reason);
     }

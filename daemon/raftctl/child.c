@@ -175,11 +175,9 @@ int child_fail(struct ctl_error *e, int code, struct buf *reason)
 {
     static const struct {
         int code, shown;
-    } shown[] = {{-RD_ECONFIG, -RD_EINVALID},
-                 {-RD_ECORRUPT, -RD_EINVALID},
-                 {-RD_EDISK, -RD_EINVALID},
-                 {-RD_EDISK_FULL, -RD_ENO_SPACE},
-                 {-RD_EMAP_FULL, -RD_ENO_SPACE}};
+    } shown[] = {{-RD_ECONFIG, -RD_EINVALID},     {-RD_ECORRUPT, -RD_EINVALID},
+                 {-RD_EFORMAT, -RD_EINVALID},     {-RD_EDISK, -RD_EINVALID},
+                 {-RD_EDISK_FULL, -RD_ENO_SPACE}, {-RD_EMAP_FULL, -RD_ENO_SPACE}};
 
     for (size_t i = 0; i < sizeof shown / sizeof shown[0]; i++) {
         code = code == shown[i].code ? shown[i].shown : code;

@@ -260,6 +260,13 @@ int state_txn_decode(const void *data, size_t size, struct state_txn *txn)
     return err;
 }
 
+bool state_txn_is_known(const void *data, size_t size)
+{
+    struct cursor c = cursor_over(data, size);
+
+    return cursor_u8(&c) == TXN_VERSION;
+}
+
 /* ---- The entry ---- */
 
 void state_command_encode(const struct state_command *c, struct buf *out)

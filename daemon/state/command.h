@@ -69,6 +69,8 @@ int state_txn_encode(const struct state_txn *txn, struct buf *out);
  * clearing, and is big enough not to. -RD_EINVALID (also for bytes left over), -RD_ETOO_LARGE: the
  * counts are untouched, the arrays hold nothing to use. */
 int state_txn_decode(const void *data, size_t size, struct state_txn *txn);
+/* Is it of a version that this raftd knows, sound or not? */
+bool state_txn_is_known(const void *data, size_t size);
 
 /* The whole entry payload: what the leader adds, then the transaction's bytes. */
 struct state_command {

@@ -56,9 +56,9 @@ static int refuse_format(const struct store_env *env, MDB_txn *txn, uint32_t for
               LOG_STR("path", env->path), LOG_U64("format", format),
               LOG_U64("reads_from", STORE_FORMAT_MIN), LOG_U64("reads_to", STORE_FORMAT),
               LOG_STR("used_by", used_by[0] ? used_by : "unknown"),
-              LOG_STR("do", "start the version of raftd that used it last, or a later one; "
+              LOG_STR("do", "use the version of raftd that used it last, or a later one; "
                             "nothing was changed"));
-    return -RD_ECORRUPT;
+    return -RD_EFORMAT;
 }
 
 static bool is_empty(const struct store_env *env, MDB_txn *txn)
@@ -515,8 +515,9 @@ static int identity_in(const struct store_dir *dir, const char *name, struct sto
 int store_files_identity(const struct store_dir *dir, struct store_identity *out)
 {
     int code = identity_in(dir, STORE_ENV_LOG, out);
+    bool may_differ = code != 0 && code != -RD_EFORMAT; /* damage in one of them */
 
-    return code ? identity_in(dir, STORE_ENV_STATE, out) : 0;
+    return may_differ ? identity_in(dir, STORE_ENV_STATE, out) : code;
 }
 
 void store_files_close(struct store_files *files)

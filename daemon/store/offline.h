@@ -6,7 +6,7 @@
  * Threads:   one.
  * Ownership: what is found belongs to the directory, until it is closed; what is given is borrowed.
  * Errors:    after one log line -RD_ECONFIG (no store here, in use, no permission), -RD_ECORRUPT,
- *            -RD_EDISK, -RD_EDISK_FULL, -RD_EMAP_FULL. */
+ *            -RD_EFORMAT (not for this version), -RD_EDISK, -RD_EDISK_FULL, -RD_EMAP_FULL. */
 #ifndef RAFTD_STORE_OFFLINE_H
 #define RAFTD_STORE_OFFLINE_H
 

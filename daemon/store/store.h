@@ -45,8 +45,8 @@ struct store_info { /* what store_open found or made */
 /* Open, lock and identify. An empty or missing directory becomes a new store with a fresh random
  * store id (0700, fsynced). Logs one line with what is wrong and what to do. -RD_ECONFIG   another
  * raftd holds the directory; it belongs to another node id; a network file system; not a directory;
- * no permission (exit 78) -RD_ECORRUPT  an identity, the hard state or the format cannot be read,
- * or log/ and state/ differ (79) -RD_EDISK, -RD_EDISK_FULL */
+ * no permission (exit 78) -RD_ECORRUPT  an identity or the hard state cannot be read, or log/ and
+ * state/ differ (79) -RD_EFORMAT  of a format for another version (79) -RD_EDISK, -RD_EDISK_FULL */
 int store_open(const struct store_config *config, struct store **out, struct store_info *info);
 
 /* Before store_start(). Read and verify the whole log: contiguity, CRC, chain, terms. cb gets every

@@ -19,6 +19,12 @@ LOOK_S = 0.03  # a look takes less, unless the machine has others to serve
 LOST, WAITED, FAILED, NOT_RUNNABLE, NOT_FOUND = 75, 124, 125, 126, 127
 
 
+def claims_lapse(timeout_s=harness.ELECTION_TIMEOUT_S):
+    """Whatever was told before: the answer to `status`, too, is a claim, and one that nobody takes back."""
+    end = time.monotonic() + timeout_s * SLOWDOWN
+    wait_until(lambda: time.monotonic() > end, timeout_s + 5, "earlier claims have lapsed")
+
+
 class Command(NamedTuple):
     """A process that a raftctl exec has started, or something that this one has."""
     pid: int

@@ -1,5 +1,6 @@
 """raftctl check: a data directory looked at offline."""
 import os
+import struct
 
 import pytest
 
@@ -66,6 +67,49 @@ def test_who_may_not_use_the_directory_is_told_so(single):
         assert answer.code == 8 and answer.error == "permission_denied"
         assert "Permission denied" in answer.message and "as the owner of the directory" in answer.message
     assert node.ok("check", "--data-dir", node.data)["ok"] is True
+
+
+def crc32c(data):
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
+def raise_format(path):
+    """As a raftd that is to come might make it: the record fmt, on whatever pages it stands."""
+    data = bytearray(path.read_bytes())
+    at = data.find(b"fmt")
+    assert at > 0
+    while at > 0:
+        record = at + len(b"fmt")
+        rest = struct.pack("<I", 2) + data[record + 8:record + 36]
+        data[record:record + 36] = struct.pack("<I", crc32c(b"fmt" + rest)) + rest
+        at = data.find(b"fmt", record)
+    path.write_bytes(data)
+
+
+def test_a_later_format_is_no_damage(single):
+    """Who went back too far is told which version to use, and not to throw away what is sound."""
+    node = single[1]
+    node.ok("put", "k", "v")
+    node.stop()
+    for name in ("log", "state"):
+        raise_format(node.data / name / "data.mdb")
+    words = f"format 2, reads_from 1, reads_to 1, used_by {node.run('--version', text=True).stdout.split()[1]}"
+    answer = node.ctl("check", "--data-dir", node.data)
+    assert answer.code == 1 and answer.obj["ok"] is False and words in answer.obj["problem"]
+    said = node.run("check", "--data-dir", node.data, text=True).stdout
+    assert said.startswith("not for this version: ") and words in said
+    for command in (["reset"], ["reset", "--force"], ["recover", "--members", "1", "--force"]):
+        answer = node.ctl(*command, "--data-dir", node.data)
+        assert answer.code == 1 and answer.error == "invalid" and words in answer.message
+        assert answer.message.endswith("or a later one; nothing was changed"), answer.message
+    node.start(wait=False)
+    node.wait_exit(expect=79)
+    assert "format=2 reads_from=1 reads_to=1" in node.log_tail()
 
 
 def test_check_tells_damage_and_never_dies_of_it(single):

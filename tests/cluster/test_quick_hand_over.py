@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+from exec_jobs import claims_lapse
 from harness import SLOWDOWN, UnixHTTPConnection, wait_until
 
 T_S = 3
@@ -26,12 +27,6 @@ def leader_of(cluster):
         ids = {a.obj["leader"]["id"] for a in told if a.code == 0}
         return cluster[ids.pop()] if len(ids) == 1 and all(a.code == 0 for a in told) else None
     return wait_until(known, 20, "one leader is known")
-
-
-def claims_lapse():
-    """Whatever was told before."""
-    end = time.monotonic() + T_S * SLOWDOWN
-    wait_until(lambda: time.monotonic() > end, T_S + 5, "earlier claims have lapsed")
 
 
 def until_claimed(cluster, before, begin):
@@ -69,7 +64,7 @@ class Execs:
 @pytest.mark.parametrize("how", ["step-down", "stop"])
 def test_exec_hands_over_at_once(slow, how):
     with Execs(slow):
-        claims_lapse()
+        claims_lapse(T_S)
         leader = leader_of(slow)
         took = until_claimed(slow, leader,
                              (lambda: leader.ok("step-down")) if how == "step-down" else leader.stop)
@@ -89,7 +84,7 @@ def test_writes_and_watchers_do_not_delay_it(slow, watcher):
         "bench", "--clients", "64", "--size", "16384", "--duration", f"{int(T_S * 3)}s"))
     with Execs(slow) if watcher == "exec" else stream.sock:
         load.start()
-        claims_lapse()
+        claims_lapse(T_S)
         took = until_claimed(slow, leader, lambda: leader.ok("step-down"))
     load.join()
     stream.close()
@@ -104,7 +99,7 @@ def test_writes_and_watchers_do_not_delay_it(slow, watcher):
 def test_what_tells_a_claim_is_waited_for(slow, path, counts):
     leader = leader_of(slow)
     wait_until(lambda: leader.ctl("is-leader").code == 0, 20, "it claims")
-    claims_lapse()
+    claims_lapse(T_S)
     connection = UnixHTTPConnection(leader.http_sock, 20)
     connection.request("GET", path)
     response = connection.getresponse()

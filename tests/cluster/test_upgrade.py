@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 from certs import Certs
-from exec_jobs import Exec
+from exec_jobs import Exec, claims_lapse
 from far_behind import bench, longest_log, write_until
 from harness import BUILD, RAFTCTL, ROOT, wait_until
 from load import Load
@@ -174,6 +174,7 @@ def test_what_the_old_one_does_not_know_is_not_said(make_cluster, old):
         cluster[2].ok("transfer", 1)
     with Exec(cluster[1], "sleep", "1d") as job:
         job.running()
+        claims_lapse()  # else there is nothing to tell
         mark = cluster[2].log_mark()
         mark_new = cluster[1].log_mark()
         assert cluster[3].ok("transfer", 2)["to"] == 2

@@ -88,6 +88,7 @@ static void daemon_exit_statuses(void **state)
     assert_int_equal(err_exit_daemon(-RD_EUSAGE), 64);
     assert_int_equal(err_exit_daemon(-RD_ECONFIG), 78);
     assert_int_equal(err_exit_daemon(-RD_ECORRUPT), 79);
+    assert_int_equal(err_exit_daemon(-RD_EFORMAT), 79);
     assert_int_equal(err_exit_daemon(-RD_EDISK_FULL), 80);
     assert_int_equal(err_exit_daemon(-RD_EDISK), 81);
     assert_int_equal(err_exit_daemon(-EIO), 81);

@@ -1,6 +1,7 @@
 /* The state written behind: what a flush holds, and a node that starts with it. */
 #include "fixture.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
 static void write_some(struct rig *g, int from, int to)
@@ -87,6 +88,51 @@ static void a_flush_that_is_not_of_this_log_is_refused(void **state)
     rig_done(&g);
 }
 
+/* Turns of a node that has only itself, with a disk that always works, until it wants to stop. */
+static const struct node_out *run_alone(const struct rig *g, struct node *n)
+{
+    const struct uuid fresh = {{1}};
+    struct node_out *out;
+    mono_ms at = g->now;
+
+    node_start(n, at, &fresh);
+    do {
+        at += 100;
+        node_out_clear(n);
+        node_begin(n, at, 0);
+        out = node_end(n);
+        if (out->batch) {
+            node_persisted(n, out->batch->seq);
+        }
+    } while (out->fatal == 0 && at < g->now + 5000);
+    return out;
+}
+
+static void a_command_of_a_later_version_is_not_passed_over(void **state)
+{
+    (void)state;
+    struct rig g;
+    char words[64];
+
+    rig_grow(&g, 1, 1);
+    write_some(&g, 0, 10);
+    const struct node_flush f = *node_flush_take(g.nodes[1]);
+    raft_index known = f.mark.at.index + 1;
+    write_some(&g, 10, 13);
+    const struct rig_disk *disk = &g.disks[1];
+    struct node *n = born();
+    assert_int_equal(restore(&g, n, &f, disk->entries_count), 0);
+    disk->entries[known].data->data[0]++; /* of the one after it: the version */
+    const struct node_out *out = run_alone(&g, n);
+    assert_int_equal(out->fatal, -RD_EFORMAT);
+    (void)snprintf(words, sizeof words,
+                   "entry %" PRIu64 " is a command that this raftd does not know", known + 1);
+    assert_non_null(strstr(out->fatal_why, words));
+    assert_int_equal(state_index(node_state(n)), known);
+    node_free(n);
+    rig_done(&g);
+}
+
 static void what_the_own_log_does_not_hold_waits(void **state)
 {
     (void)state;
@@ -135,6 +181,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_starts_with_a_flush_has_nothing_to_replay),
         cmocka_unit_test(a_flush_that_is_not_of_this_log_is_refused),
+        cmocka_unit_test(a_command_of_a_later_version_is_not_passed_over),
         cmocka_unit_test(what_the_own_log_does_not_hold_waits),
         cmocka_unit_test(what_could_not_be_flushed_is_in_the_next_one),
     };

@@ -149,7 +149,6 @@ static void hellos_that_do_not_fit_are_refused_with_a_reason(void **state)
     assert_int_equal(node_hello_check(g.nodes[1], &bad, &why), -RD_EINVALID);
     assert_string_equal(why.why, "two nodes have node.id 1");
     bad = hello;
-    bad = hello;
     bad.cluster.bytes[3] ^= 1;
     assert_int_equal(node_hello_check(g.nodes[1], &bad, &why), -RD_EWRONG_CLUSTER);
     bad = hello;
