@@ -90,6 +90,12 @@ def summed_frame(envelope, payload=b""):
     return head + envelope + struct.pack("<I", crc32c(head + envelope + payload)) + payload
 
 
+def unsummed(data):
+    """This frame, as from somebody who knows of no sums: his hello would say so."""
+    header = struct.unpack_from("<H", data, 6)[0]
+    return raw_frame(data[8:8 + header - 5], data[8 + header:])
+
+
 def frame(kind, fields, payload=b""):
     return summed_frame(message([(kind, message(fields))]), payload)
 

@@ -156,7 +156,7 @@ def closed_at_once(s, data):
 
 # ---- S1: lengths ----
 
-BAD_LENGTHS = (0, 3, 11, 1 << 31, (1 << 32) - 1)
+BAD_LENGTHS = (0, 3, 1 << 31, (1 << 32) - 1)
 
 
 def test_s1_lengths_on_the_peer_port(impostor):
@@ -189,12 +189,12 @@ def test_s1_the_longest_frame_comes_slowly(impostor):
     leader = impostor.leader
     with writers([leader]) as load:
         with Cost([leader], memory=3 * MIB, space=6 * MIB) as cost, impostor.connect() as s:
-            drip(s, [frame_head(FRAME_MAX - 4, 100) + bytes(4), *[bytes(64 * 1024)] * 15], 0.05, cost)
+            drip(s, [frame_head(FRAME_MAX - 4, 100), *[bytes(64 * 1024)] * 15], 0.05, cost)
         with Cost([leader], memory=2 * FRAME_MAX + 4 * MIB, space=64 * MIB) as cost:
             with impostor.connect() as s:
-                drip(s, [frame_head(FRAME_MAX - 4, 100) + bytes(4), *[bytes(64 * 1024)] * 127], 0, cost)
-                send(s, bytes(64 * 1024 - 16))
-                assert is_closed(s)  # the sum is wrong
+                drip(s, [frame_head(FRAME_MAX - 4, 100), *[bytes(64 * 1024)] * 127], 0, cost)
+                send(s, bytes(64 * 1024 - 8))
+                assert is_closed(s)  # that is no envelope
     load.check([leader])
     assert load.longest_silence() < 1000 * SLOWDOWN
 
@@ -254,7 +254,7 @@ def test_s2_a_changed_value_is_never_stored(stand):
         via.ok("put", f"k{i}", value)
         assert proxies[to.id].hit.wait(5 * SLOWDOWN), "it did not pass here"
         assert proxies[to.id].struck.closed.wait(3 * SLOWDOWN), "a changed value was taken"
-        wait_until(lambda n=to: "a checksum is wrong" in n.log_text(), 5, "it says so")
+        wait_until(lambda n=to: "a sum is wrong" in n.log_text(), 5, "it says so")
         cluster.settled()
         for node in cluster:
             assert node.ok("get", f"k{i}")["value"] == value

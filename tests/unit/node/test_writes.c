@@ -223,6 +223,34 @@ static void a_stranger_writes_nothing(void **state)
     rig_done(&g);
 }
 
+/* Of a member that is a version ahead: all others would stop at it. */
+static void a_transaction_of_a_later_version_is_not_logged(void **state)
+{
+    (void)state;
+    struct rig g;
+
+    rig_init(&g, 3, 3);
+    raft_id leader = rig_leader(&g);
+    raft_id from = leader % 3 + 1;
+    struct peer_msg msg = {
+        .type = PEER_FORWARD,
+        .forward = {.request = {.node = from, .incarnation = 1, .seq = 9, .floor = 9},
+                    .session =
+                        membership_find(raft_membership(node_raft(g.nodes[leader])), from)->session,
+                    .txn = rig_put("k", "v")}};
+    raft_index last = rig_view(&g, leader).last;
+    msg.forward.txn->data[0]++;
+    node_begin(g.nodes[leader], g.now, 0);
+    node_message(g.nodes[leader], from, &msg);
+    const struct node_out *out = node_end(g.nodes[leader]);
+    assert_int_equal(out->fatal, 0);
+    assert_int_equal(out->sends[out->sends_count - 1].msg.type, PEER_FORWARD_REPLY);
+    assert_int_equal(out->sends[out->sends_count - 1].msg.forward_reply.result.code, -RD_EINVALID);
+    assert_int_equal(rig_view(&g, leader).last, last);
+    node_out_clear(g.nodes[leader]);
+    rig_done(&g);
+}
+
 static void clients_bytes_are_bounded(void **state)
 {
     (void)state;
@@ -441,6 +469,7 @@ int main(void)
         cmocka_unit_test(the_window_of_open_writes_is_bounded),
         cmocka_unit_test(a_write_that_waited_for_its_link_goes_at_once),
         cmocka_unit_test(a_stranger_writes_nothing),
+        cmocka_unit_test(a_transaction_of_a_later_version_is_not_logged),
         cmocka_unit_test(clients_bytes_are_bounded),
         cmocka_unit_test(what_waits_for_a_hung_disk_is_bounded),
         cmocka_unit_test(a_stalled_disk_costs_the_leadership),
