@@ -249,6 +249,7 @@ int server_web_open(struct server *s)
                                  .members = server_web_members};
     struct http_config config = {.listen_count = c->http_listen_count,
                                  .watchers_max = (uint32_t)c->http_max_watchers,
+                                 .tls = c->http_https ? s->certs : NULL,
                                  /* a third of a lease */
                                  .beat_ms = (uint32_t)(c->election_timeout_ms * 8 / 10 / 3)};
 

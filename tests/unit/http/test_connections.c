@@ -96,10 +96,12 @@ static void test_limit_of_connections(void **state)
     client_close(&c);
     for (size_t i = 0; i < MOST + MORE; i++) {
         client_settle(&crowd[i]);
-        assert_true(crowd[i].has_ended == (i <= MORE)); /* and one for the last */
+        /* And one for the last. A handshake takes several turns, so some are equally slow then. */
+        assert_true(f->client_tls || crowd[i].has_ended == (i <= MORE));
         ended += crowd[i].has_ended;
         client_close(&crowd[i]);
     }
+    assert_int_equal(ended, MORE + 1);
     assert_int_equal(fixture_stats(f).refused, ended);
 }
 
