@@ -50,7 +50,8 @@ struct http_state { /* what leads where, as known now */
     bool is_ready;
 };
 
-/* What the daemon says. All are called from http_turn(). */
+/* What the daemon says. All are called from http_turn(). What it puts is told to somebody: a claim to lead in
+ * it counts from then on. */
 struct http_ops {
     void *server;
     void (*state)(void *server, struct http_state *out);
@@ -59,8 +60,6 @@ struct http_ops {
     /* One line: what this node is; `claim`: with the claim to lead, if there is one. */
     void (*put_health)(void *server, bool claim, struct buf *out);
     void (*put_metrics)(void *server, struct buf *out);
-    /* is_leader leaves the process, in whatever form. */
-    void (*claim_told)(void *server);
     /* Answered by http_answer(), once, now or later. */
     void (*status)(void *server, struct http_call *call);
     void (*members)(void *server, struct http_call *call);
@@ -70,7 +69,7 @@ struct http_config {
     uint32_t listen_count;
     const char *listen[HTTP_LISTEN_MAX]; /* "host:port" or "unix:/path" */
     uint32_t watchers_max;
-    uint32_t beat_ms; /* between two signs of life on a stream */
+    uint32_t beat_ms;        /* between two signs of life on a stream */
     struct tls_context *tls; /* TCP listeners speak HTTPS; NULL: plain HTTP. Counted */
 };
 

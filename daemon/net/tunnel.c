@@ -34,7 +34,7 @@ struct tunnel {
     bool out_ended;   /* the server says no more */
     bool is_held;     /* by the server */
     bool is_leaving;
-    int fd, plain;    /* of the client; our end of the pair, -1: closed */
+    int fd, plain; /* of the client; our end of the pair, -1: closed */
     struct tls *tls;
     struct event fd_readable, fd_writable, plain_readable, plain_writable, deadline;
     struct buf in, out; /* from the client, and to it: what was not taken yet */

@@ -25,10 +25,16 @@ static void op_state(void *server, struct http_state *out)
     *out = ((struct fixture *)server)->state;
 }
 
+static void told(struct fixture *f)
+{
+    f->claims += f->state.is_leader;
+}
+
 static void op_put_leader(void *server, struct buf *out)
 {
-    const struct fixture *f = server;
+    struct fixture *f = server;
 
+    told(f);
     for (size_t i = 0; i < f->leader_size; i++) {
         buf_put_u8(out, ' ');
     }
@@ -43,19 +49,19 @@ static void op_put_ready(void *server, bool verbose, struct buf *out)
 
 static void op_put_health(void *server, bool claim, struct buf *out)
 {
-    ((struct fixture *)server)->claim_shown = claim;
+    struct fixture *f = server;
+
+    f->claim_shown = claim;
+    if (claim) {
+        told(f);
+    }
     buf_put_str(out, "health\n");
 }
 
 static void op_put_metrics(void *server, struct buf *out)
 {
-    (void)server;
+    told(server);
     buf_put_str(out, "metric 1\n");
-}
-
-static void op_claim_told(void *server)
-{
-    ((struct fixture *)server)->claims++;
 }
 
 static void op_ask(void *server, struct http_call *call)
@@ -143,7 +149,6 @@ int fixture_setup(void **state)
                                .put_ready = op_put_ready,
                                .put_health = op_put_health,
                                .put_metrics = op_put_metrics,
-                               .claim_told = op_claim_told,
                                .status = op_ask,
                                .members = op_ask};
     fixture_open(f);
@@ -236,7 +241,8 @@ struct client client_open_raw(struct fixture *f)
         struct sockaddr_in at;
         socklen_t size = sizeof at;
         assert_int_equal(getsockname(evconnlistener_get_fd(f->http->listeners[0]),
-                                     (struct sockaddr *)(void *)&at, &size), 0);
+                                     (struct sockaddr *)(void *)&at, &size),
+                         0);
         c.fd = raw_connect(ntohs(at.sin_port));
         assert_int_equal(setsockopt(c.fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)), 0);
     }

@@ -33,8 +33,8 @@ struct fixture {
     uint32_t claims;                    /* told */
     struct http_call *asked[ASKED_MAX]; /* status and members, not answered yet */
     uint32_t asked_count;
-    bool verbose;     /* of the last /readyz */
-    bool claim_shown; /* by put_health, last */
+    bool verbose;                  /* of the last /readyz */
+    bool claim_shown;              /* by put_health, last */
     struct ssl_ctx_st *client_tls; /* NULL: plain */
 };
 

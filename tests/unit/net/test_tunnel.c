@@ -337,7 +337,8 @@ static void a_reset_is_an_end(void **state)
         struct end e = shaken ? end_open(r) : end_silent(r);
         turn(r);
         assert_int_equal(setsockopt(e.fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1},
-                                    sizeof(struct linger)), 0);
+                                    sizeof(struct linger)),
+                         0);
         assert_int_equal(close(e.fd), 0);
         e.fd = -1;
         soon(r, has_ended(e.server));
@@ -495,7 +496,8 @@ static void http_1_1_is_chosen(void **state)
     const unsigned char *chosen = NULL;
     unsigned int size = 0;
 
-    assert_int_equal(SSL_set_alpn_protos(e.tls, (const unsigned char *)"\x02h2\x08http/1.1", 12), 0);
+    assert_int_equal(SSL_set_alpn_protos(e.tls, (const unsigned char *)"\x02h2\x08http/1.1", 12),
+                     0);
     assert_int_equal(SSL_set1_host(e.tls, "localhost"), 1);
     assert_int_equal(shake(&e), 1);
     SSL_get0_alpn_selected(e.tls, &chosen, &size);
@@ -514,8 +516,8 @@ static void other_certificates(void **state)
     tunnels_set_tls(r->ts, tls);
     tls_context_unref(tls);
     struct end fresh = end_open(r);
-    assert_int_not_equal(X509_cmp(SSL_get0_peer_certificate(old.tls),
-                                  SSL_get0_peer_certificate(fresh.tls)), 0);
+    assert_int_not_equal(
+        X509_cmp(SSL_get0_peer_certificate(old.tls), SSL_get0_peer_certificate(fresh.tls)), 0);
     expect_echo(&old);
     expect_echo(&fresh);
     end_close(&old);
