@@ -14,6 +14,7 @@ from certs import Certs
 from harness import EXIT_CONFIG, RAFTD, SLOWDOWN, wait_until
 from load import Load
 from test_http_limits import anonymous_bytes, descriptors, metrics
+from test_sidecars import Shell, load_sidecar
 
 SHAKE_S = 5     # a handshake is done by then,
 REQUEST_S = 10  # and the request that follows; who takes no answer is cut off after as long
@@ -213,6 +214,21 @@ def test_clients_that_leave(one):
             wait_until(lambda: watchers(one) == 0, 5, "it has left")
             s.close()
     wait_until(lambda: metrics(one)["raftd_http_connections"] == 1, 5, "they have left")
+
+
+def test_sidecars(one, monkeypatch):
+    for name in ("SSL_CERT_FILE", "CURL_CA_BUNDLE"):
+        monkeypatch.setenv(name, str(one.cluster.certs.path("ca.crt")))
+    told = []
+    sidecar = load_sidecar()(f"https://{one.http}", told.append)
+    sidecar.start()
+    shell = Shell(one, "https")
+    try:
+        wait_until(sidecar.fence, 5, "the one in Python acts")
+        wait_until(shell.runs, 5, "so does the one of the shell")
+        assert told == [sidecar.fence()]
+    finally:
+        shell.close()
 
 
 # ---- Certificates ----
