@@ -258,9 +258,9 @@ static void note_times(struct tls_context *x)
 
 /* ---- The context ---- */
 
-/* As ALPN lists them: each with its length before it. */
-static const unsigned char member_protocol[] = "\x07" TLS_ALPN;
-static const unsigned char web_protocol[] = "\x08" TLS_ALPN_WEB;
+/* As ALPN lists them: each with its length before it. Not const, for OpenSSL hands them on as void *. */
+static unsigned char member_protocol[] = "\x07" TLS_ALPN;
+static unsigned char web_protocol[] = "\x08" TLS_ALPN_WEB;
 
 /* Who accepts: only the protocol we speak. Who asks for none is found out after the handshake. */
 static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_size,
@@ -275,7 +275,7 @@ static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *o
     return rc == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
-static void set_rules(SSL_CTX *ctx, const unsigned char *protocol)
+static void set_rules(SSL_CTX *ctx, unsigned char *protocol)
 {
     static char groups[] = "X25519:P-256:P-384"; /* the macro casts a const away */
 
@@ -293,7 +293,7 @@ static void set_rules(SSL_CTX *ctx, const unsigned char *protocol)
     /* Else SSL_read() goes on for as long as somebody sends renewals of keys, and nothing else. */
     (void)SSL_CTX_clear_mode(ctx, SSL_MODE_AUTO_RETRY);
     SSL_CTX_set_read_ahead(ctx, 0); /* what tls_pending() rests on */
-    SSL_CTX_set_alpn_select_cb(ctx, choose_protocol, (void *)(uintptr_t)protocol);
+    SSL_CTX_set_alpn_select_cb(ctx, choose_protocol, protocol);
 }
 
 static void open_member_context(struct tls_context *x)
