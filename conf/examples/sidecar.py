@@ -17,10 +17,13 @@ that is lost, cannot delay on_lose.
 on_gain(fence) and on_lose() are called one at a time, in turn, from threads of their own. They should be
 short: the deadline does not wait for them. on_lose comes MARGIN_S before the claim lapses, or when
 raftd says so. Run as a program it prints what it is told.
+
+With [http] https the address is https://HOST:7480, and SSL_CERT_FILE is a copy of [tls] ca.
 """
 import http.client
 import json
 import os
+import ssl
 import threading
 import time
 
@@ -34,7 +37,7 @@ def now():
 
 
 class Sidecar:
-    """Asks the raftd at `address` (its [http] listen)."""
+    """Asks the raftd at `address`: its [http] listen, with https:// before it if it speaks that."""
 
     def __init__(self, address="127.0.0.1:7480", on_gain=None, on_lose=None):
         self.address = address
@@ -56,6 +59,12 @@ class Sidecar:
 
     # ---- Asking ----
 
+    def _connection(self, timeout):
+        if self.address.startswith("https://"):
+            return http.client.HTTPSConnection(self.address.removeprefix("https://"), timeout=timeout,
+                                               context=ssl.create_default_context())
+        return http.client.HTTPConnection(self.address, timeout=timeout)
+
     def _ask(self, connection):
         """One question: for how many seconds from now on the answer entitles, None: not at all."""
         sent = now()  # before anything of it is sent
@@ -69,7 +78,7 @@ class Sidecar:
         return until - now()
 
     def _ask_always(self):
-        connection = http.client.HTTPConnection(self.address, timeout=ASK_TIMEOUT_S)
+        connection = self._connection(ASK_TIMEOUT_S)
         while True:
             self._news.clear()
             try:
@@ -83,7 +92,7 @@ class Sidecar:
     # ---- Being told when to ask ----
 
     def _listen(self):
-        connection = http.client.HTTPConnection(self.address, timeout=SILENCE_S)
+        connection = self._connection(SILENCE_S)
         try:
             connection.request("GET", "/v1/watch", headers={"Accept": "text/event-stream"})
             answer = connection.getresponse()

@@ -5,6 +5,8 @@
 #
 # usage: sidecar.sh COMMAND [ARGUMENT]...      RAFTD_URL: raftd's [http] listen, http://127.0.0.1:7480
 #
+# With [http] https: RAFTD_URL=https://HOST:7480, and CURL_CA_BUNDLE is a copy of [tls] ca.
+#
 # COMMAND finds its fence in RAFTD_FENCE, and hands it to whatever it writes to.
 #
 # The rule. An answer entitles for lease_remaining_ms, counted from when the question was *sent*: how long

@@ -211,7 +211,7 @@ static void check_tls(struct load *l)
 }
 
 /* The other process that has the address would be this one. */
-static void check_http(struct load *l)
+static void check_http_address(struct load *l)
 {
     const struct config *c = &l->config;
     char listen[UNITS_ADDRESS_SIZE];
@@ -230,6 +230,17 @@ static void check_http(struct load *l)
     }
 }
 
+static void check_https(struct load *l)
+{
+    bool refused = is_refused(l, "tls", "cert") || is_refused(l, "http", "https");
+
+    if (l->config.http_https && l->config.tls_cert[0] == 0 && !refused) {
+        load_error(l, place_of(l, "http", "https"),
+                   "http.https is yes and [tls] is not set, whose certificate it shows; set cert, "
+                   "key and ca there, or write \"https = no\"");
+    }
+}
+
 void load_check(struct load *l)
 {
     check_id(l);
@@ -238,5 +249,6 @@ void load_check(struct load *l)
     check_timing(l);
     check_members(l);
     check_tls(l);
-    check_http(l);
+    check_http_address(l);
+    check_https(l);
 }

@@ -42,6 +42,7 @@ struct config {
     uint32_t http_listen_count;
     char http_listen[CONFIG_HTTP_MAX][UNITS_ADDRESS_SIZE]; /* "host:port" or "unix:/path" */
     uint64_t http_max_watchers;
+    bool http_https; /* on addresses; with [tls] only */
     /* [tls] */
     char tls_cert[1024], tls_key[1024], tls_ca[1024]; /* all set, or none */
     int tls_lines[3]; /* where they stand in the file, for what is wrong in them; 0: given by -o */

@@ -104,6 +104,11 @@ const struct option option_table[OPTIONS] = {
     {"http", "max_watchers", "1024",
      "Clients that may wait or stream over HTTP at the same time; one more is answered 503.",
      0, 65536, FIELD(http_max_watchers), OPTION_COUNT, 0},
+    {"http", "https", "no",
+     "yes: on addresses this interface speaks HTTPS, that is TLS 1.3, with the certificate of [tls], "
+     "and no plain HTTP; Unix sockets stay plain. Clients trust the authority of [tls] ca and show no "
+     "certificate.",
+     0, 0, FIELD(http_https), OPTION_YES_NO, 0},
 
     {"tls", "cert", "",
      "PEM file with the certificate of this node, for the URI raftd://NAME/ID of [cluster] name and "

@@ -25,6 +25,7 @@ enum option_kind {
     OPTION_HTTP,      /* config.http_listen, repeatable */
     OPTION_LEVEL,     /* enum log_level */
     OPTION_FORMAT,    /* enum log_format */
+    OPTION_YES_NO,    /* bool */
 };
 
 enum {
@@ -43,7 +44,7 @@ struct option {
     unsigned flags;
 };
 
-enum { OPTIONS = 26 };
+enum { OPTIONS = 27 };
 extern const struct option option_table[OPTIONS];
 
 /* The row of a key, or NULL. */

@@ -307,6 +307,18 @@ static int set_format(const char *value, struct config *c, struct buf *why)
     return 0;
 }
 
+static int set_yes_no(const struct option *o, const char *value, struct config *c, struct buf *why)
+{
+    bool yes = strcmp(value, "yes") == 0;
+
+    if (!yes && strcmp(value, "no") != 0) {
+        buf_printf(why, "\"%.300s\" is neither; write yes or no", value);
+        return -RD_EINVALID;
+    }
+    memcpy(field_of(o, c), &yes, sizeof yes);
+    return 0;
+}
+
 /* What no value may hold, so that a dump reads back to the same. */
 static int check_writable(const char *value, struct buf *why)
 {
@@ -361,9 +373,11 @@ int option_set(const struct option *o, const char *value, struct config *c, stru
     case OPTION_LEVEL:
         return set_level(value, c, why);
     case OPTION_FORMAT:
+        return set_format(value, c, why);
+    case OPTION_YES_NO:
         break;
     }
-    return set_format(value, c, why);
+    return set_yes_no(o, value, c, why);
 }
 
 uint32_t option_lines(const struct option *o, const struct config *c)
@@ -419,6 +433,9 @@ void option_print(const struct option *o, const struct config *c, uint32_t nth, 
         break;
     case OPTION_FORMAT:
         buf_put_str(out, c->log_format == LOG_FORMAT_JSON ? "json" : "text");
+        break;
+    case OPTION_YES_NO:
+        buf_put_str(out, *(const bool *)field_in(o, c) ? "yes" : "no");
         break;
     }
 }

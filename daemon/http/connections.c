@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "net/tunnel.h"
 
 enum {
     READ_AHEAD_MAX = 2 * HTTP_HEADERS_MAX, /* of pipelined requests */
@@ -71,6 +72,7 @@ struct bufferevent *conns_bev_cb(struct event_base *base, void *http)
     h->conns_count++;
     h->sweep_now |= h->conns_count > h->config.watchers_max + HTTP_CONNECTIONS_SPARE;
     listen_accepted(h);
+    https_accepted(h, c);
     return bev;
 }
 
@@ -143,20 +145,32 @@ static bool is_let_go(const struct http_conn *c)
     return !event_cb;
 }
 
+void conn_entered(struct http_conn *c)
+{
+    if (c->is_entering) {
+        TAILQ_REMOVE(&c->http->entering, c, entering);
+        c->is_entering = false;
+    }
+}
+
 static void conn_free(struct http_conn *c)
 {
     struct http *h = c->http;
 
+    conn_entered(c);
     RB_REMOVE(http_conns, &h->conns, c);
     h->conns_count--;
     (void)evbuffer_remove_cb_entry(bufferevent_get_input(c->bev), c->input_cb);
     (void)evbuffer_remove_cb_entry(bufferevent_get_output(c->bev), c->output_cb);
     (void)bufferevent_decref(c->bev); /* the last one: closes it */
+    if (c->tunnel) {
+        tunnel_let_go(c->tunnel);
+    }
     mem_free(c);
 }
 
 /* libevent frees it, and tells who holds a request on it, as after a time-out of its own. */
-static void conn_hang_up(struct http_conn *c)
+void conn_hang_up(struct http_conn *c)
 {
     bufferevent_trigger_event(c->bev, BEV_EVENT_READING | BEV_EVENT_TIMEOUT, 0);
     rd_assert(is_let_go(c));

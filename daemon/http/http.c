@@ -1,6 +1,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "http/internal.h"
+#include "net/tunnel.h"
 
 /* All of them: what is not allowed here is refused in our words. */
 enum {
@@ -37,6 +38,7 @@ int http_open(struct event_base *base, const struct http_config *config, const s
     h->chunk = evbuffer_new();
     rd_assert(h->chunk);
     open_evhttp(h);
+    https_open(h, config->tls);
     int code = listen_open(h, config);
     if (code) {
         http_close(h);
@@ -66,6 +68,7 @@ void http_close(struct http *h)
     free_all(&h->fresh);
     free_all(&h->asked);
     conns_free(h);
+    https_close(h);
     for (size_t i = 0; i < HTTP_LISTEN_MAX; i++) {
         local_remove(&h->files[i]);
     }
@@ -99,11 +102,15 @@ void http_turn(struct http *h, mono_ms now)
     }
     watchers_turn(h); /* frees the calls of those that the sweep cut off, too */
     listen_turn(h);
+    if (h->tunnels) {
+        tunnels_turn(h->tunnels);
+    }
 }
 
 mono_ms http_due(const struct http *h)
 {
-    mono_ms due = TAILQ_EMPTY(&h->fresh) ? watchers_due(h) : h->now;
+    bool has_work = !TAILQ_EMPTY(&h->fresh) || (h->tunnels && tunnels_has_work(h->tunnels));
+    mono_ms due = has_work ? h->now : watchers_due(h);
 
     return mono_earlier(h->sweep_at, due);
 }
@@ -115,9 +122,15 @@ bool http_has_watchers(const struct http *h)
 
 void http_stats_get(const struct http *h, struct http_stats *out)
 {
+    struct tunnels_stats tunnels = {0};
+
+    if (h->tunnels) {
+        tunnels_stats_get(h->tunnels, &tunnels);
+    }
     *out = (struct http_stats){.requests = h->requests,
                                .refused = h->refused,
                                .cut_off = h->cut_off,
+                               .refused_tls = tunnels.refused,
                                .connections = h->conns_count,
                                .watchers = h->watchers};
 }

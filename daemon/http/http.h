@@ -12,6 +12,9 @@
  * Errors:    what is no HTTP, too large, has a body or an unknown method is answered by libevent itself,
  *            by a page in HTML (400, 413, 417, 501), and disconnected. A client that has closed its side
  *            is answered, but has left as far as waiting and streams are concerned.
+ * HTTPS:     what is said of a client holds for one behind a tunnel (net/tunnel.h), its handshake is part of
+ *            its first request. What it does not take is noticed when TUNNEL_BUFFER is full on the way.
+ *            Unix sockets stay plain.
  * Ownership: a call lives from http_ops.status or .members until http_answer(). */
 #ifndef RAFTD_HTTP_HTTP_H
 #define RAFTD_HTTP_HTTP_H
@@ -24,6 +27,7 @@
 #include "base/mono.h"
 
 struct http;
+struct tls_context;
 struct http_call; /* one request that is answered later */
 
 enum {
@@ -46,7 +50,8 @@ struct http_state { /* what leads where, as known now */
     bool is_ready;
 };
 
-/* What the daemon says. All are called from http_turn(). */
+/* What the daemon says. All are called from http_turn(). What it puts is told to somebody: a claim to lead in
+ * it counts from then on. */
 struct http_ops {
     void *server;
     void (*state)(void *server, struct http_state *out);
@@ -55,8 +60,6 @@ struct http_ops {
     /* One line: what this node is; `claim`: with the claim to lead, if there is one. */
     void (*put_health)(void *server, bool claim, struct buf *out);
     void (*put_metrics)(void *server, struct buf *out);
-    /* is_leader leaves the process, in whatever form. */
-    void (*claim_told)(void *server);
     /* Answered by http_answer(), once, now or later. */
     void (*status)(void *server, struct http_call *call);
     void (*members)(void *server, struct http_call *call);
@@ -66,13 +69,16 @@ struct http_config {
     uint32_t listen_count;
     const char *listen[HTTP_LISTEN_MAX]; /* "host:port" or "unix:/path" */
     uint32_t watchers_max;
-    uint32_t beat_ms; /* between two signs of life on a stream */
+    uint32_t beat_ms;        /* between two signs of life on a stream */
+    struct tls_context *tls; /* TCP listeners speak HTTPS; NULL: plain HTTP. Counted */
 };
 
 /* 0; -RD_ECONFIG after one log line. Nobody listens when listen_count is 0. */
 int http_open(struct event_base *base, const struct http_config *config, const struct http_ops *ops,
               struct http **out);
 void http_close(struct http *h); /* NULL is fine; what is open is cut off */
+/* HTTPS connections that begin later use these certificates; nothing without HTTPS. */
+void http_set_tls(struct http *h, struct tls_context *tls);
 
 /* The JSON is the body of a 200. Frees the call. */
 void http_answer(struct http_call *call, const void *json, size_t json_size);
@@ -87,6 +93,7 @@ bool http_has_watchers(const struct http *h);
 struct http_stats {
     uint64_t requests, refused; /* refused: over a limit */
     uint64_t cut_off;           /* slow readers */
+    uint64_t refused_tls;       /* HTTPS connections that came to no handshake, or broke it later */
     uint32_t connections, watchers;
 };
 void http_stats_get(const struct http *h, struct http_stats *out);

@@ -9,6 +9,7 @@
 #include <bsd/sys/tree.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
+#include <event2/event_struct.h>
 #include <event2/http.h>
 #include <event2/listener.h>
 #include <sys/queue.h>
@@ -33,16 +34,20 @@ enum conn_phase {
 
 struct http_conn {
     RB_ENTRY(http_conn) link;
+    TAILQ_ENTRY(http_conn) entering; /* http->entering, while is_entering */
     struct http *http;
     struct bufferevent *bev; /* with a reference of ours */
+    struct tunnel *tunnel;   /* NULL: plain */
     struct evbuffer_cb_entry *input_cb, *output_cb;
     enum conn_phase phase;
     uint32_t patience_ms;
     mono_ms due;    /* 0: patience_ms after the next sweep */
     uint32_t takes; /* from its input by libevent, for the request it reads */
     bool is_greedy; /* over a limit: to be cut off */
+    bool is_entering;
 };
 RB_HEAD(http_conns, http_conn);
+TAILQ_HEAD(http_conn_list, http_conn);
 
 struct http_route;
 
@@ -69,6 +74,9 @@ struct http {
     struct evconnlistener *listeners[HTTP_LISTEN_MAX]; /* libevent's */
     uint32_t accepted;                                 /* since the last turn */
     uint32_t first_listener;                           /* modulo their number */
+    struct tunnels *tunnels;                           /* NULL: no HTTPS */
+    struct http_conn_list entering;                    /* accepted just now */
+    struct event accepted_event;                       /* runs after those that accept */
     mono_ms now;                                       /* of the turn */
     struct http_conns conns;
     uint32_t conns_count;
@@ -98,6 +106,14 @@ void conn_takes(struct http_conn *c); /* after it was said */
 void conn_streams(struct http_conn *c);
 /* While it waits: hear when the client leaves. Nobody else reads then. */
 void conn_watch_end(struct http_conn *c);
+void conn_entered(struct http_conn *c); /* not among http->entering any more */
+void conn_hang_up(struct http_conn *c); /* not from a callback of its own; frees it */
+
+/* https.c */
+void https_open(struct http *h, struct tls_context *tls); /* NULL: there is none */
+void https_close(struct http *h);                         /* after the connections */
+/* One more, within the callback. */
+void https_accepted(struct http *h, struct http_conn *c);
 
 /* listen.c */
 int listen_open(struct http *h, const struct http_config *config);

@@ -118,9 +118,6 @@ static void answer_health(struct http_call *call, bool yes, bool claim)
 {
     struct http *h = call->http;
 
-    if (claim) {
-        h->ops.claim_told(h->ops.server);
-    }
     h->body.size = 0;
     h->ops.put_health(h->ops.server, claim, &h->body);
     reply_send(call,
@@ -183,9 +180,6 @@ void routes_answer_leader(struct http_call *call, const struct http_state *state
 {
     struct http *h = call->http;
 
-    if (state->is_leader) {
-        h->ops.claim_told(h->ops.server);
-    }
     h->body.size = 0;
     h->ops.put_leader(h->ops.server, &h->body);
     buf_put_u8(&h->body, '\n');
@@ -251,9 +245,7 @@ static void run_metrics(struct http_call *call, const struct http_state *state)
 {
     struct http *h = call->http;
 
-    if (state->is_leader) { /* it is one of them */
-        h->ops.claim_told(h->ops.server);
-    }
+    (void)state;
     h->body.size = 0;
     h->ops.put_metrics(h->ops.server, &h->body);
     reply_send(call, &(struct http_reply){.code = 200, .type = TYPE_METRICS, .body = &h->body});

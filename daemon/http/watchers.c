@@ -148,9 +148,6 @@ void watchers_stream(struct http_call *call, bool is_ndjson, const struct http_s
     call->etag = state->etag;
     join(call, &h->streams);
     begin(call);
-    if (state->is_leader) {
-        h->ops.claim_told(h->ops.server);
-    }
     put_state(h, state, is_ndjson);
     stream_put(call, &h->body);
     if (h->beat_at == UINT64_MAX) {
@@ -214,18 +211,6 @@ static void waiting_turn(struct http *h, const struct http_state *state)
     }
 }
 
-static bool someone_is_told(const struct http *h, const struct http_state *state)
-{
-    const struct http_call *call;
-
-    TAILQ_FOREACH (call, &h->streams, link) {
-        if (call->etag != state->etag) {
-            return true;
-        }
-    }
-    return false;
-}
-
 void watchers_turn(struct http *h)
 {
     struct http_state state;
@@ -240,9 +225,6 @@ void watchers_turn(struct http *h)
     }
     h->ops.state(h->ops.server, &state);
     waiting_turn(h, &state);
-    if (state.is_leader && someone_is_told(h, &state)) {
-        h->ops.claim_told(h->ops.server);
-    }
     streams_tell(h, &state, false);
     streams_tell(h, &state, true);
     if (h->now >= h->beat_at) {

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/crc.h"
+#include "base/err.h"
 
 uint64_t hush_key(uint32_t id, const char *address, int code)
 {
@@ -12,6 +13,11 @@ uint64_t hush_key(uint32_t id, const char *address, int code)
         key = hash64(key, address, strlen(address));
     }
     return key ? key : 1;
+}
+
+uint64_t hush_key_why(uint32_t id, const char *address, int code, const char *why)
+{
+    return hush_key(id, address, code == -RD_ETLS ? (int)crc32c(0, why, strlen(why)) : code);
 }
 
 /* The row of the key, else a free one, else the one not seen for longest. */

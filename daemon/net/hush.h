@@ -24,6 +24,8 @@ struct hush {
 
 /* A key for who (an id, or 0 and an address) and why (a code). */
 uint64_t hush_key(uint32_t id, const char *address, int code);
+/* The same; of TLS (-RD_ETLS) each of the reasons is a kind of its own. */
+uint64_t hush_key_why(uint32_t id, const char *address, int code, const char *why);
 
 /* May the line be logged now? If so, *suppressed is how many were not since the last. */
 bool hush_allows(struct hush *h, uint64_t key, mono_ms now, uint32_t *suppressed);

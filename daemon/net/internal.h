@@ -186,8 +186,6 @@ int net_check_certificate(const struct conn *c, raft_id id, struct peer_refusal 
 /* Tell who said this hello why, log it, and let the connection drain; its owner forgets it. */
 void net_refuse(struct net *n, struct conn *c, const struct peer_hello *hello,
                 const struct peer_refusal *refusal);
-/* The key of a line about a peer; of TLS, each of the reasons is a kind of its own. */
-uint64_t net_hush_key(raft_id id, const char *host, int code, const char *why);
 /* One line about a peer (id 0: known by its address only), at most once a minute per code. */
 void net_log_peer(struct net *n, const char *message, raft_id id, const struct conn *c, int code,
                   const char *why);

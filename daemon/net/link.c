@@ -76,7 +76,7 @@ static void link_log(struct link *l, const char *message, int code)
 {
     uint32_t suppressed;
 
-    if (hush_allows(&l->net->hush, net_hush_key(l->id, "", code, l->why), mono_now_ms(),
+    if (hush_allows(&l->net->hush, hush_key_why(l->id, "", code, l->why), mono_now_ms(),
                     &suppressed)) {
         log_notice("net", message, LOG_U64("peer", l->id), LOG_STR("address", l->address),
                    LOG_STR("why", l->why), LOG_U64("suppressed", suppressed));

@@ -61,17 +61,12 @@ enum said_news net_said(struct net *n, struct said *s, const struct peer_hello *
     return s->hash == was ? SAID_AGAIN : SAID_NEW;
 }
 
-uint64_t net_hush_key(raft_id id, const char *host, int code, const char *why)
-{
-    return hush_key(id, host, code == -RD_ETLS ? (int)crc32c(0, why, strlen(why)) : code);
-}
-
 void net_log_peer(struct net *n, const char *message, raft_id id, const struct conn *c, int code,
                   const char *why)
 {
     uint32_t suppressed;
 
-    if (hush_allows(&n->hush, net_hush_key(id, c->host, code, why), mono_now_ms(), &suppressed)) {
+    if (hush_allows(&n->hush, hush_key_why(id, c->host, code, why), mono_now_ms(), &suppressed)) {
         log_warning("net", message, LOG_U64("peer", id), LOG_STR("address", c->peer),
                     LOG_STR("code", err_name(code)), LOG_STR("why", why),
                     LOG_U64("suppressed", suppressed));

@@ -2,9 +2,13 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <unistd.h>
+
+#include "base/check.h"
 
 /* An idle link is probed each second from its second idle second on; how long an unanswered probe
  * is waited for is TCP_USER_TIMEOUT's business. */
@@ -29,6 +33,25 @@ int socket_tune(int fd, uint32_t user_timeout_ms)
             return -errno;
         }
     }
+    return 0;
+}
+
+int socket_divert(int fd, int *moved, int *other)
+{
+    int pair[2];
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+    if (copy < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair)) {
+        int code = -errno;
+        if (copy >= 0) {
+            (void)close(copy);
+        }
+        return code;
+    }
+    rd_assert(dup3(pair[0], fd, O_CLOEXEC) == fd);
+    (void)close(pair[0]);
+    *moved = copy;
+    *other = pair[1];
     return 0;
 }
 

@@ -32,7 +32,7 @@ struct tls *tls_new(struct tls_context *x, int fd, enum tls_end end)
     t->context = tls_context_ref(x);
     t->fd = fd;
     t->end = end;
-    t->ssl = SSL_new(x->ctx);
+    t->ssl = SSL_new(end == TLS_SERVES ? x->web : x->ctx);
     rd_assert(t->ssl && SSL_set_fd(t->ssl, fd) == 1);
     if (end == TLS_DIALS) {
         SSL_set_connect_state(t->ssl);
@@ -57,6 +57,36 @@ const struct tls_context *tls_context_of(const struct tls *t)
 }
 
 /* ---- Words ---- */
+
+/* Who is at the other end, and so what is to be done about it. */
+struct words {
+    const char *plain;             /* what came is no TLS */
+    const char *alpn;              /* not the protocol we speak within it */
+    const char *unknown_authority; /* it does not know who signed our certificate */
+    const char *bad_certificate;   /* or refuses it for a reason that stands behind this */
+};
+
+static const struct words member_words = {
+    .plain = "speaks no TLS; set [tls] there, or take it away here",
+    .alpn = "speaks TLS, but not " TLS_ALPN,
+    .unknown_authority =
+        "refuses our certificate: the authority that signed it is not in tls.ca there",
+    .bad_certificate = "refuses our certificate: ",
+};
+
+static const struct words client_words = {
+    .plain = "speaks no TLS; write https:// there, or take [http] https away here",
+    .alpn = "speaks TLS, but not " TLS_ALPN_WEB,
+    .unknown_authority = "refuses our certificate: it does not know the authority; give it tls.ca "
+                         "(curl: --cacert)",
+    .bad_certificate =
+        "refuses our certificate; is the host name that it asked for in there? It says: ",
+};
+
+static const struct words *words_of(const struct tls *t)
+{
+    return t->end == TLS_SERVES ? &client_words : &member_words;
+}
 
 static int refuse(struct tls *t, const char *what, const char *detail)
 {
@@ -95,19 +125,18 @@ static int refused_by_alert(struct tls *t, int alert)
         return refuse(t, "refuses our certificate: it has expired, or the clock there is wrong",
                       "");
     case SSL_AD_UNKNOWN_CA:
-        return refuse(
-            t, "refuses our certificate: the authority that signed it is not in tls.ca there", "");
+        return refuse(t, words_of(t)->unknown_authority, "");
     case SSL_AD_CERTIFICATE_REQUIRED:
         return refuse(t, "refuses us: no certificate was shown", "");
     case SSL_AD_BAD_CERTIFICATE:
     case SSL_AD_UNSUPPORTED_CERTIFICATE:
     case SSL_AD_CERTIFICATE_REVOKED:
     case SSL_AD_CERTIFICATE_UNKNOWN:
-        return refuse(t, "refuses our certificate: ", SSL_alert_desc_string_long(alert));
+        return refuse(t, words_of(t)->bad_certificate, SSL_alert_desc_string_long(alert));
     case SSL_AD_PROTOCOL_VERSION:
         return refuse(t, "speaks no TLS 1.3", "");
     case SSL_AD_NO_APPLICATION_PROTOCOL:
-        return refuse(t, "speaks TLS, but not " TLS_ALPN, "");
+        return refuse(t, words_of(t)->alpn, "");
     default:
         return refuse(t, "ends TLS with the alert: ", SSL_alert_desc_string_long(alert));
     }
@@ -116,7 +145,7 @@ static int refused_by_alert(struct tls *t, int alert)
 static int refuse_plain(struct tls *t)
 {
     t->plain = true;
-    return refuse(t, "speaks no TLS; set [tls] there, or take it away here", "");
+    return refuse(t, words_of(t)->plain, "");
 }
 
 static int refuse_error(struct tls *t, unsigned long error)
@@ -137,7 +166,7 @@ static int refuse_error(struct tls *t, unsigned long error)
         case SSL_R_VERSION_TOO_LOW:
             return refuse(t, "speaks no TLS 1.3", "");
         case SSL_R_NO_APPLICATION_PROTOCOL:
-            return refuse(t, "speaks TLS, but not " TLS_ALPN, "");
+            return refuse(t, words_of(t)->alpn, "");
         case SSL_R_WRONG_VERSION_NUMBER:
             if (!t->looked) { /* its answer was here before we could look */
                 return refuse_plain(t);
@@ -197,14 +226,14 @@ static int look(struct tls *t)
 
 static int end_of_handshake(const struct tls *t)
 {
-    return t->end == TLS_ACCEPTS ? -ECONNRESET : -RD_ETLS;
+    return t->end == TLS_DIALS ? -RD_ETLS : -ECONNRESET;
 }
 
 int tls_handshake(struct tls *t)
 {
     int code = look(t);
 
-    if (code && (code != -EAGAIN || t->end == TLS_ACCEPTS)) {
+    if (code && (code != -EAGAIN || t->end != TLS_DIALS)) {
         t->wants_write = false;
         return code;
     }
@@ -216,7 +245,7 @@ int tls_handshake(struct tls *t)
         unsigned int size = 0;
         SSL_get0_alpn_selected(t->ssl, &protocol, &size);
         t->wants_write = false;
-        return size ? 0 : refuse(t, "speaks TLS, but not " TLS_ALPN, "");
+        return size || t->end == TLS_SERVES ? 0 : refuse(t, words_of(t)->alpn, "");
     }
     code = code_of(t, rc, errno);
     if (code == 0 || code == -ECONNRESET || code == -EPIPE) {

@@ -1,8 +1,11 @@
-/* tls.h - mutual TLS 1.3 between members: files become a context, a context makes sessions.
+/* tls.h - TLS 1.3, mutual between members: files become a context, a context makes sessions.
  *
  * Both sides show a certificate of an authority in the bundle, and the name in it is
  * raftd://CLUSTER/ID: a certificate of another cluster, or of another node, opens nothing. The node
  * id is what a hello is compared with. No session is ever resumed, nothing is sent early.
+ *
+ * The same certificate is shown to clients of HTTP (TLS_SERVES), who check the names of hosts in it and
+ * show none.
  *
  * Sessions work on a non-blocking descriptor that stays the caller's. A write ends in SIGPIPE when
  * the other side is gone: the process ignores that signal.
@@ -61,7 +64,11 @@ const char *tls_context_refused_now(const struct tls_context *x);
 
 /* ---- Session ---- */
 
-enum tls_end { TLS_DIALS, TLS_ACCEPTS };
+enum tls_end {
+    TLS_DIALS,   /* a member, */
+    TLS_ACCEPTS, /* or is dialled by one */
+    TLS_SERVES,  /* clients of HTTP/1.1, of whom no certificate is asked */
+};
 
 struct tls;
 

@@ -258,29 +258,29 @@ static void note_times(struct tls_context *x)
 
 /* ---- The context ---- */
 
+/* As ALPN lists them: each with its length before it. Not const, for OpenSSL hands them on as void *. */
+static unsigned char member_protocol[] = "\x07" TLS_ALPN;
+static unsigned char web_protocol[] = "\x08" TLS_ALPN_WEB;
+
 /* Who accepts: only the protocol we speak. Who asks for none is found out after the handshake. */
 static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_size,
                            const unsigned char *offered, unsigned int offered_size, void *arg)
 {
-    static const unsigned char ours[] = "\x07" TLS_ALPN;
+    const unsigned char *ours = arg;
     unsigned char *chosen = NULL;
 
     (void)ssl;
-    (void)arg;
-    int rc = SSL_select_next_proto(&chosen, out_size, ours, sizeof ours - 1, offered, offered_size);
+    int rc = SSL_select_next_proto(&chosen, out_size, ours, ours[0] + 1U, offered, offered_size);
     *out = chosen;
     return rc == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
-static void set_rules(SSL_CTX *ctx)
+static void set_rules(SSL_CTX *ctx, unsigned char *protocol)
 {
-    static const unsigned char ours[] = "\x07" TLS_ALPN;
     static char groups[] = "X25519:P-256:P-384"; /* the macro casts a const away */
 
     rd_assert(SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) == 1);
     rd_assert(SSL_CTX_set_max_proto_version(ctx, TLS1_3_VERSION) == 1);
-    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
-    SSL_CTX_set_verify_depth(ctx, TLS_DEPTH_MAX);
     /* The default has groups of 8192 bits: a stranger's ClientHello would cost 133 ms. */
     rd_assert(SSL_CTX_set1_groups_list(ctx, groups) == 1);
     SSL_CTX_set_max_cert_list(ctx, TLS_CHAIN_MAX);
@@ -293,8 +293,33 @@ static void set_rules(SSL_CTX *ctx)
     /* Else SSL_read() goes on for as long as somebody sends renewals of keys, and nothing else. */
     (void)SSL_CTX_clear_mode(ctx, SSL_MODE_AUTO_RETRY);
     SSL_CTX_set_read_ahead(ctx, 0); /* what tls_pending() rests on */
-    rd_assert(SSL_CTX_set_alpn_protos(ctx, ours, sizeof ours - 1) == 0);
-    SSL_CTX_set_alpn_select_cb(ctx, choose_protocol, NULL);
+    SSL_CTX_set_alpn_select_cb(ctx, choose_protocol, protocol);
+}
+
+static void open_member_context(struct tls_context *x)
+{
+    x->ctx = SSL_CTX_new(TLS_method());
+    rd_assert(x->ctx);
+    set_rules(x->ctx, member_protocol);
+    SSL_CTX_set_verify(x->ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+    SSL_CTX_set_verify_depth(x->ctx, TLS_DEPTH_MAX);
+    rd_assert(SSL_CTX_set_alpn_protos(x->ctx, member_protocol, sizeof member_protocol - 1) == 0);
+}
+
+/* The certificate as members see it, with those that lead to the authority. Many clients wait most of the
+ * time: buffers are theirs only while there is something in them. */
+static void open_web_context(struct tls_context *x)
+{
+    STACK_OF(X509) *chain = NULL;
+
+    x->web = SSL_CTX_new(TLS_server_method());
+    rd_assert(x->web);
+    set_rules(x->web, web_protocol);
+    (void)SSL_CTX_set_mode(x->web, SSL_MODE_RELEASE_BUFFERS);
+    (void)SSL_CTX_get0_chain_certs(x->ctx, &chain);
+    rd_assert(SSL_CTX_use_cert_and_key(x->web, SSL_CTX_get0_certificate(x->ctx),
+                                       SSL_CTX_get0_privatekey(x->ctx), chain, 1) == 1);
+    rd_assert(SSL_CTX_set1_chain_cert_store(x->web, SSL_CTX_get_cert_store(x->ctx)) == 1);
 }
 
 static int load_all(struct tls_context *x, const struct tls_files *files, enum tls_file *which,
@@ -322,15 +347,14 @@ int tls_context_new(const struct tls_files *files, struct tls_context **out, enu
     x->refs = 1;
     x->id = files->id;
     tls_name_prefix(files->cluster, x->prefix);
-    x->ctx = SSL_CTX_new(TLS_method());
-    rd_assert(x->ctx);
-    set_rules(x->ctx);
+    open_member_context(x);
     int code = load_all(x, files, which, why);
     ERR_clear_error();
     if (code) {
         tls_context_unref(x);
         return code;
     }
+    open_web_context(x);
     note_times(x);
     *out = x;
     return 0;
@@ -346,6 +370,7 @@ void tls_context_unref(struct tls_context *x)
 {
     if (x && --x->refs == 0) {
         SSL_CTX_free(x->ctx);
+        SSL_CTX_free(x->web);
         mem_free(x);
     }
 }

@@ -7,9 +7,11 @@
 #include "net/tls.h"
 
 #define TLS_ALPN "raftd/1"
+#define TLS_ALPN_WEB "http/1.1"
 
 struct tls_context {
-    SSL_CTX *ctx;
+    SSL_CTX *ctx; /* between members */
+    SSL_CTX *web; /* the same certificate, for clients who show none: TLS_SERVES */
     uint32_t refs;
     uint64_t digest; /* of the bytes of the certificates and the bundle */
     struct tls_times times;

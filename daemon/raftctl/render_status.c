@@ -356,10 +356,12 @@ static void put_tls(const json_t *status, struct buf *out)
 static void put_http(const json_t *status, struct buf *out)
 {
     const json_t *http = json_object_get(json_object_get(status, "node"), "http");
+    bool https = json_is_true(json_object_get(json_object_get(status, "tls"), "https"));
 
     for (size_t i = 0; i < json_array_size(http); i++) {
         buf_put_str(out, i ? ", " : "http      ");
         const char *address = json_string_value(json_array_get(http, i));
+        buf_put_str(out, https && address && strncmp(address, "unix:", 5) != 0 ? "https://" : "");
         render_safe(out, address ? address : "?");
     }
     if (json_array_size(http)) {

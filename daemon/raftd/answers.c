@@ -100,7 +100,6 @@ static void answer_status(struct server *s, struct slot *slot)
     struct report_status status;
 
     server_view_status(s, &status);
-    node_claim_told(s->node);
     report_status(&s->json, &status);
     answer_json(s, slot);
 }
@@ -210,7 +209,7 @@ static void tell_claim(struct server *s, const struct admin_call *call, const st
         holders_hold(&s->holders, admin_call_client(call), s->now, until)) {
         node_claim_held(s->node);
     } else {
-        node_claim_told(s->node);
+        server_view_told(s, p);
     }
 }
 

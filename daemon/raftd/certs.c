@@ -106,6 +106,7 @@ bool server_certs_take(struct server *s, struct tls_context *fresh)
     s->certs = fresh;
     s->certs_warn_at = 0;
     net_set_tls(s->net, fresh);
+    http_set_tls(s->http, fresh);
     return true;
 }
 
@@ -124,7 +125,7 @@ static void date_text(int64_t seconds, char text[REPORT_DATE_SIZE])
 
 void server_certs_view(const struct server *s, struct report_tls *out)
 {
-    *out = (struct report_tls){.is_on = s->certs != NULL};
+    *out = (struct report_tls){.is_on = s->certs != NULL, .https = s->config->http_https};
     if (s->certs) {
         struct tls_times times = tls_context_times(s->certs);
         int64_t now = (int64_t)(mono_wall_ms() / 1000);

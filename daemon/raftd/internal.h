@@ -205,7 +205,9 @@ void server_view_members(const struct server *s, const struct raft_membership *m
  * over and still claims is no change: to tell of it would hand out one more claim, for its successor to
  * wait for. */
 void server_view_steady(struct node_public *p);
-void server_view_status(const struct server *s, struct report_status *out);
+/* What goes out says this of the node: a claim to lead in it counts as told. The only place that says so. */
+void server_view_told(struct server *s, const struct node_public *p);
+void server_view_status(struct server *s, struct report_status *out); /* to be told */
 
 /* web.c: what is shown by HTTP. 0, -RD_ECONFIG. */
 int server_web_open(struct server *s);

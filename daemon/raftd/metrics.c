@@ -71,6 +71,7 @@ PUT(put_holders, holders)
 PUT(put_http_requests, http.requests)
 PUT(put_http_refused, http.refused)
 PUT(put_http_cut_off, http.cut_off)
+PUT(put_http_refused_tls, http.refused_tls)
 PUT(put_http_connections, http.connections)
 PUT(put_http_watchers, http.watchers)
 PUT(put_rss, status->rss_bytes)
@@ -222,6 +223,7 @@ static const struct metric metrics[] = {
     {"raftd_http_watchers", GAUGE, "HTTP requests that wait or stream.", put_http_watchers},
     {"raftd_http_requests_total", COUNTER, "HTTP requests.", put_http_requests},
     {"raftd_http_refused_total", COUNTER, "HTTP requests and connections that a limit of raftd refused (what is no HTTP is not counted).", put_http_refused},
+    {"raftd_http_tls_refused_total", COUNTER, "HTTPS connections that were refused: no TLS, no TLS 1.3, a client that refuses the certificate, or no handshake in time.", put_http_refused_tls},
     {"raftd_http_slow_readers_total", COUNTER, "HTTP clients cut off because they did not read their answer or stream.", put_http_cut_off},
     {"process_resident_memory_bytes", GAUGE, "Resident memory, the mapped databases included.", put_rss},
     {"process_open_fds", GAUGE, "Open file descriptors.", put_fds},

@@ -384,6 +384,7 @@ static void log_started(const struct server *s)
                LOG_STR("data_dir", s->config->data_dir), LOG_STR("store_id", store),
                LOG_STR("cluster_id", uuid_is_set(&s->info.cluster) ? cluster : "none"),
                LOG_STR("address", s->config->advertise), LOG_STR("tls", s->certs ? "on" : "off"),
+               LOG_STR("https", s->config->http_https ? "yes" : "no"),
                LOG_STR("socket", s->config->admin_socket), LOG_U64("term", s->info.term),
                LOG_U64("last_index", s->info.last), LOG_U64("applied_index", s->mark.at.index));
 }

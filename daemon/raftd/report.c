@@ -154,6 +154,7 @@ static void put_tls(struct jw *j, const struct report_tls *tls)
     jw_i64(j, "cert_expires_in_s", tls->cert_left_s);
     jw_str(j, "ca_not_after", tls->ca_until);
     jw_i64(j, "ca_expires_in_s", tls->ca_left_s);
+    jw_bool(j, "https", tls->https);
     jw_object_end(j);
 }
 

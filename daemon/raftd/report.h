@@ -46,6 +46,7 @@ struct report_leader {
 
 struct report_tls {
     bool is_on;
+    bool https;                        /* [http] listen speaks it */
     int64_t cert_until_s, cert_left_s; /* since 1970; from now on */
     int64_t ca_until_s, ca_left_s;     /* of the authority that ends first */
     char cert_until[REPORT_DATE_SIZE], ca_until[REPORT_DATE_SIZE];

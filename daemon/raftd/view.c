@@ -198,7 +198,14 @@ static void view_raft(const struct server *s, struct report_status *out)
     out->reachable = node_voters_reachable(s->node, s->now);
 }
 
-void server_view_status(const struct server *s, struct report_status *out)
+void server_view_told(struct server *s, const struct node_public *p)
+{
+    if (p->is_leader) {
+        node_claim_told(s->node);
+    }
+}
+
+void server_view_status(struct server *s, struct report_status *out)
 {
     const struct process_view *process = view_process(s->now);
 
@@ -216,6 +223,7 @@ void server_view_status(const struct server *s, struct report_status *out)
         out->http[i] = s->config->http_listen[i];
     }
     node_public_get(s->node, s->now, &out->public);
+    server_view_told(s, &out->public);
     server_view_leader(s, &out->public, &out->leader);
     view_raft(s, out);
     view_disk(s, out);

@@ -182,6 +182,7 @@ static void put_leader(void *server, struct buf *out)
     struct report_web web;
 
     look(server, &p, &web);
+    server_view_told(server, &p);
     report_web(out, &p, &web);
 }
 
@@ -191,19 +192,16 @@ static void put_health(void *server, bool claim, struct buf *out)
     struct node_public p;
 
     node_public_get(s->node, s->now, &p);
+    p.is_leader = p.is_leader && claim;
+    server_view_told(server, &p);
     buf_put_str(out, node_state_text(p.state));
-    if (claim && p.is_leader) {
+    if (p.is_leader) {
         buf_printf(out, ", fence %" PRIu64 ", may act for %" PRIu32 " ms", p.fence,
                    p.lease_remaining_ms);
     } else if (p.leader && p.leader != s->config->node_id) {
         buf_printf(out, ", node %" PRIu32 " leads", p.leader);
     }
     buf_printf(out, "%s%s\n", p.reason[0] ? ": " : "", p.reason);
-}
-
-static void claim_told(void *server)
-{
-    node_claim_told(((struct server *)server)->node);
 }
 
 /* ---- Metrics ---- */
@@ -215,7 +213,7 @@ static double seconds(const struct timeval *t)
 
 static void put_metrics(void *server, struct buf *out)
 {
-    const struct server *s = server;
+    struct server *s = server;
     struct report_status status;
     struct rusage used;
 
@@ -244,11 +242,11 @@ int server_web_open(struct server *s)
                                  .put_ready = put_ready,
                                  .put_health = put_health,
                                  .put_metrics = put_metrics,
-                                 .claim_told = claim_told,
                                  .status = server_web_status,
                                  .members = server_web_members};
     struct http_config config = {.listen_count = c->http_listen_count,
                                  .watchers_max = (uint32_t)c->http_max_watchers,
+                                 .tls = c->http_https ? s->certs : NULL,
                                  /* a third of a lease */
                                  .beat_ms = (uint32_t)(c->election_timeout_ms * 8 / 10 / 3)};
 

@@ -50,7 +50,7 @@ def test_python_is_of_the_standard_library():
     assert os.access(path, os.X_OK)
     names = {alias.name.partition(".")[0] for node in ast.walk(ast.parse(path.read_text()))
              if isinstance(node, ast.Import) for alias in node.names}
-    assert names == {"http", "json", "os", "threading", "time"}
+    assert names == {"http", "json", "os", "ssl", "threading", "time"}
 
 
 def test_hook_of_the_target(trio, tmp_path):

@@ -83,11 +83,11 @@ def test_one_sidecar_acts_at_a_time(trio):
 class Shell:
     """sidecar.sh with a child that says under which fence it runs."""
 
-    def __init__(self, node):
+    def __init__(self, node, scheme="http"):
         # pylint: disable=consider-using-with
         self.process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "sh", EXAMPLES / "sidecar.sh", "sleep", "86400"],
-            env={**os.environ, "RAFTD_URL": f"http://{node.http}"}, stderr=subprocess.PIPE)
+            env={**os.environ, "RAFTD_URL": f"{scheme}://{node.http}"}, stderr=subprocess.PIPE)
         self.said = ""
         self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()

@@ -43,11 +43,6 @@ static void op_put_ready(void *server, bool verbose, struct buf *out)
     op_put(server, out);
 }
 
-static void op_claim(void *server)
-{
-    (void)server;
-}
-
 static void op_ask(void *server, struct http_call *call)
 {
     (void)server;
@@ -64,7 +59,6 @@ static void open_room(void)
                                  .put_ready = op_put_ready,
                                  .put_health = op_put_ready,
                                  .put_metrics = op_put,
-                                 .claim_told = op_claim,
                                  .status = op_ask,
                                  .members = op_ask};
 

@@ -221,6 +221,25 @@ static void http_has_a_place_of_its_own(void **state)
 }
 
 /* The name is what keeps certificates of one authority apart. */
+static void https_wants_tls(void **state)
+{
+    static const char *const option[] = {"http.https=yes", NULL};
+    static const char why[] =
+        "http.https is yes and [tls] is not set, whose certificate it shows; set "
+        "cert, key and ca there, or write \"https = no\"\n";
+    char refused[512];
+
+    (void)state;
+    (void)snprintf(refused, sizeof refused, "F:4: %s", why);
+    assert_refused("[node]\nid=1\n[http]\nhttps=yes\n", refused);
+    (void)snprintf(refused, sizeof refused, "-o http.https=yes: %s", why);
+    assert_refused_with("[node]\nid=1\n", option, refused);
+    struct config c = load_good("[node]\nid=1\n[http]\nhttps=yes\n[cluster]\nname=x\n"
+                                "[tls]\nkey=/k\ncert=/c\nca=/a\n",
+                                NULL);
+    assert_true(c.http_https);
+}
+
 static void tls_wants_a_cluster_name(void **state)
 {
     (void)state;
@@ -242,6 +261,7 @@ int main(void)
         cmocka_unit_test(overrides_are_named_as_first),
         cmocka_unit_test(members_include_this_node),
         cmocka_unit_test(tls_is_whole_or_not_there),
+        cmocka_unit_test(https_wants_tls),
         cmocka_unit_test(tls_wants_a_cluster_name),
         cmocka_unit_test(http_has_a_place_of_its_own),
     };

@@ -30,6 +30,7 @@ static void defaults(void **state)
     assert_int_equal(c.http_listen_count, 1);
     assert_string_equal(c.http_listen[0], "127.0.0.1:7480");
     assert_int_equal(c.http_max_watchers, 1024);
+    assert_false(c.http_https);
     assert_string_equal(c.tls_cert, "");
     assert_string_equal(c.tls_key, "");
     assert_string_equal(c.tls_ca, "");
@@ -46,7 +47,7 @@ static const char full[] = "[node]\nid=1\nname=n\xc3\xa9\ndata_dir=/d d\nlisten=
                            "[storage]\nmap_size=1G\nlog_keep_entries=5\nlog_keep_bytes=5000\n"
                            "stall_timeout=2500ms\nstate_max_bytes=1M\n"
                            "[admin]\nsocket=/s\nmode=600\ngroup=\n"
-                           "[http]\nlisten=127.0.0.1:1\nlisten=unix:/h\nmax_watchers=0\n"
+                           "[http]\nlisten=127.0.0.1:1\nlisten=unix:/h\nmax_watchers=0\nhttps=yes\n"
                            "[tls]\ncert=/c\nkey=/k\nca=/a\n"
                            "[log]\nlevel=debug\nformat=json\n";
 
@@ -80,6 +81,7 @@ static void every_key(void **state)
     assert_string_equal(c.http_listen[0], "127.0.0.1:1");
     assert_string_equal(c.http_listen[1], "unix:/h");
     assert_int_equal(c.http_max_watchers, 0);
+    assert_true(c.http_https);
     assert_string_equal(c.tls_cert, "/c");
     assert_string_equal(c.tls_key, "/k");
     assert_string_equal(c.tls_ca, "/a");

@@ -51,6 +51,7 @@ static void table_is_the_contract(void **state)
                                 "admin.group=raftd\n"
                                 "http.listen=127.0.0.1:7480 repeatable\n"
                                 "http.max_watchers=1024\n"
+                                "http.https=no\n"
                                 "tls.cert= reloadable\n"
                                 "tls.key= reloadable\n"
                                 "tls.ca= reloadable\n"

@@ -67,6 +67,18 @@ static void counts(void **state)
                    "has no value; write one, or delete the line for the default 1024");
 }
 
+static void yes_or_no(void **state)
+{
+    (void)state;
+    assert_takes("http", "https", "yes", "yes");
+    assert_true(config.http_https);
+    assert_takes("http", "https", "no", "no");
+    assert_false(config.http_https);
+    assert_refuses("http", "https", "on", "\"on\" is neither; write yes or no");
+    assert_refuses("http", "https", "",
+                   "has no value; write one, or delete the line for the default no");
+}
+
 static void durations(void **state)
 {
     (void)state;
@@ -286,6 +298,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(ids, reset),
         cmocka_unit_test_setup(counts, reset),
+        cmocka_unit_test_setup(yes_or_no, reset),
         cmocka_unit_test_setup(durations, reset),
         cmocka_unit_test_setup(sizes, reset),
         cmocka_unit_test_setup(modes, reset),

@@ -1,5 +1,6 @@
 /* fixture.h - the http room on a Unix socket in a scratch directory, a daemon that says what the test
- * wants, and clients that speak raw bytes. The room's time is the test's: it passes when it is told to. */
+ * wants, and clients that speak raw bytes. The room's time is the test's: it passes when it is told to.
+ * With RAFTD_TEST_TLS set it listens on loopback, and all of that goes through HTTPS. */
 #ifndef TESTS_HTTP_FIXTURE_H
 #define TESTS_HTTP_FIXTURE_H
 
@@ -13,6 +14,7 @@
 
 #include "base/mem.h"
 #include "http/internal.h"
+#include "net/tls.h"
 
 enum { WATCHERS_MAX = 4, BEAT_MS = 100, ASKED_MAX = 512 };
 
@@ -31,8 +33,9 @@ struct fixture {
     uint32_t claims;                    /* told */
     struct http_call *asked[ASKED_MAX]; /* status and members, not answered yet */
     uint32_t asked_count;
-    bool verbose;     /* of the last /readyz */
-    bool claim_shown; /* by put_health, last */
+    bool verbose;                  /* of the last /readyz */
+    bool claim_shown;              /* by put_health, last */
+    struct ssl_ctx_st *client_tls; /* NULL: plain */
 };
 
 int fixture_setup(void **state);
@@ -50,10 +53,12 @@ uint32_t fixture_descriptors(void);
 struct client {
     struct fixture *f;
     int fd;
+    struct ssl_st *tls; /* NULL: plain */
     bool has_ended;
     struct buf in; /* with a NUL behind it */
 };
 struct client client_open(struct fixture *f);
+struct client client_open_raw(struct fixture *f); /* says nothing, not even a handshake */
 void client_close(struct client *c);
 void client_write(struct client *c, const void *data, size_t size); /* what fits */
 void client_send(struct client *c, const char *text);               /* all of it */

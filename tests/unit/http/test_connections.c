@@ -96,10 +96,12 @@ static void test_limit_of_connections(void **state)
     client_close(&c);
     for (size_t i = 0; i < MOST + MORE; i++) {
         client_settle(&crowd[i]);
-        assert_true(crowd[i].has_ended == (i <= MORE)); /* and one for the last */
+        /* And one for the last. A handshake takes several turns, so some are equally slow then. */
+        assert_true(f->client_tls || crowd[i].has_ended == (i <= MORE));
         ended += crowd[i].has_ended;
         client_close(&crowd[i]);
     }
+    assert_int_equal(ended, MORE + 1);
     assert_int_equal(fixture_stats(f).refused, ended);
 }
 
@@ -246,7 +248,7 @@ static void test_clients_that_leave_at_any_time(void **state)
     struct fixture *f = *state;
 
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-        for (size_t size = 0; size <= strlen(texts[i]); size++) {
+        for (size_t size = 0; size <= strlen(texts[i]); size += f->client_tls ? 11 : 1) {
             for (uint32_t how = 0; how < 8; how++) {
                 struct client c = client_open(f);
                 client_write(&c, texts[i], size);

@@ -220,8 +220,7 @@ static void fill(struct fixture *f)
     f->leader_size = 16 << 10;
     while (evbuffer_get_length(output) == 0) {
         change(f);
-        fixture_turn(f);
-        fixture_turn(f);
+        fixture_settle(f);
     }
 }
 

@@ -64,7 +64,7 @@ static const char status_json[] =
     "\"lag\":0,\"contact_ms\":41,\"connected\":true,\"version\":\"0.1.0\"},"
     "{\"id\":11,\"name\":\"evil\\u001b[2J\",\"address\":\"10.0.0.11:7400\",\"role\":\"learner\","
     "\"lag\":512,\"contact_ms\":9000,\"connected\":false,\"version\":null}],"
-    "\"tls\":{\"cert_expires_in_s\":86400,\"ca_expires_in_s\":-1},"
+    "\"tls\":{\"cert_expires_in_s\":86400,\"ca_expires_in_s\":-1,\"https\":true},"
     "\"disk\":{\"state\":\"ok\",\"log_commit_p99_us\":1410,\"log_bytes\":512,"
     "\"state_bytes\":3221225472,\"log_commit_p50_us\":380,\"free_bytes\":5368709120,"
     "\"reserve_bytes\":1572864},\"process\":{\"uptime_ms\":90061000}}";
@@ -81,7 +81,7 @@ static void status_is_one_screen(void **state)
            "disk      ok, commit p50 0.4ms, p99 1.4ms, log 512 B, state 3.0 GiB, free 5.0 GiB, "
            "reserved 1.5 MiB\n"
            "tls       on, certificate expires in 1 day, authority EXPIRED\n"
-           "http      127.0.0.1:7480, unix:/run/raftd/http.sock\n"
+           "http      https://127.0.0.1:7480, unix:/run/raftd/http.sock\n"
            "change    a membership change is not committed yet\n"
            "\n"
            "   ID  NAME      ROLE     ADDRESS         LAG  CONTACT  CONNECTED  VERSION\n"

@@ -131,7 +131,7 @@ static void test_status_of_a_leader(void **state)
            "\"contact_ms\":null,\"connected\":false,\"trouble\":\"refused\",\"version\":null,"
            "\"protocol\":null}],"
            "\"tls\":{\"cert_not_after\":\"2027-01-01T00:00:00Z\",\"cert_expires_in_s\":86400,"
-           "\"ca_not_after\":\"2026-12-30T00:00:00Z\",\"ca_expires_in_s\":-86400},"
+           "\"ca_not_after\":\"2026-12-30T00:00:00Z\",\"ca_expires_in_s\":-86400,\"https\":false},"
            "\"disk\":{\"state\":\"ok\",\"log_commit_p99_us\":410,\"log_bytes\":4096,"
            "\"state_bytes\":100,\"log_commit_p50_us\":210,\"free_bytes\":7000,"
            "\"reserve_bytes\":8000,\"format\":1},"
