@@ -222,7 +222,7 @@ static void conn_trim_room(struct conn *c)
 static void conn_bad_frame(struct conn *c, int code)
 {
     c->env->stats->bad_frames++;
-    if (conn_tls_refuse(c)) {
+    if (conn_tls_refuse(c, code)) {
         return;
     }
     conn_fail(c, code,
@@ -245,6 +245,7 @@ static void conn_parse(struct conn *c)
         }
         int err = found < 0 ? found : peer_decode(&frame, &msg);
         if (err) {
+            buf_drop(&c->in, at);
             conn_bad_frame(c, err);
             return;
         }
