@@ -26,9 +26,10 @@ enum {
     STEPS_MAX = 400,
     TOKENS_MAX = 128,
     SENT_MAX = 32,
-    PATIENCE_MS = 4000, /* of clients, at most */
+    PATIENCE_MS = 1500, /* of clients, at most */
     TURNS_AT_ONCE_MAX = 1000,
 };
+enum { MEMBER, EMPTY, FOUNDER, BEGINNINGS };
 
 struct world {
     struct node *node;
@@ -41,6 +42,11 @@ struct world {
     uint32_t tokens;
     struct raft_msg sent[SENT_MAX]; /* without what they own */
     uint32_t sent_count;
+    uint64_t asked_progress;         /* the last question, request and wish that were sent */
+    struct peer_forward asked_write; /* without what it owns */
+    struct peer_change asked_change;
+    struct state_rows rows; /* on disk, as of the mark */
+    struct node_mark mark;
     bool stopped;
 };
 
@@ -53,6 +59,22 @@ static struct uuid store_of(raft_id id)
 
 /* ---- Turns ---- */
 
+static void remember_sent(struct world *w, const struct peer_msg *msg)
+{
+    if (msg->type == PEER_RAFT) {
+        struct raft_msg *kept = &w->sent[w->sent_count++ % SENT_MAX];
+        *kept = msg->raft;
+        kept->entries = NULL;
+        kept->data = NULL;
+    } else if (msg->type == PEER_PROGRESS_ASK) {
+        w->asked_progress = msg->progress_ask.seq;
+    } else if (msg->type == PEER_FORWARD) {
+        w->asked_write = msg->forward;
+    } else if (msg->type == PEER_CHANGE) {
+        w->asked_change = *msg->change;
+    }
+}
+
 static void check_sends(struct world *w, const struct node_out *out)
 {
     for (uint32_t i = 0; i < out->sends_count; i++) {
@@ -64,12 +86,7 @@ static void check_sends(struct world *w, const struct node_out *out)
         peer_encode(&send->msg, &bytes);
         rd_assert(frame_parse(bytes.data, bytes.size, FRAME_PEER_MAX, &f, NULL) == 1);
         rd_assert(peer_decode(&f, &msg) == 0);
-        if (msg.type == PEER_RAFT) {
-            struct raft_msg *kept = &w->sent[w->sent_count++ % SENT_MAX];
-            *kept = msg.raft;
-            kept->entries = NULL;
-            kept->data = NULL;
-        }
+        remember_sent(w, &msg);
         peer_msg_done(&msg);
         buf_done(&bytes);
     }
@@ -134,24 +151,61 @@ static void settle(struct world *w)
 
 /* ---- Peers ---- */
 
+static void make_hello_fit(const struct world *w, raft_id from, uint8_t how,
+                           struct peer_hello *hello)
+{
+    static const char founders[] = "1@h1:7400 2@h2:7400 3@h3:7400";
+
+    hello->id = from;
+    hello->cluster = how & 1 ? w->view.cluster : hello->cluster;
+    hello->store = how & 2 ? store_of(from) : hello->store;
+    hello->protocol_min = PEER_PROTOCOL_MIN;
+    hello->protocol_max = PEER_PROTOCOL_MAX;
+    if (how & 4) { /* it would found the cluster, too */
+        hello->cluster = (struct uuid){.bytes = {0}};
+        hello->empty = true;
+        hello->bindings_count = 0;
+        memcpy(hello->member_list, founders, sizeof founders);
+        (void)snprintf(hello->address, sizeof hello->address, "h%u:7400", from);
+    }
+}
+
+static void make_raft_fit(const struct world *w, raft_id from, uint8_t how, struct raft_msg *m)
+{
+    bool fits = how & 1 && m->entries_count == 0;
+
+    m->cluster = w->view.cluster;
+    m->from = from;
+    m->to = SELF;
+    m->term = fits ? w->view.term + (how >> 1 & 1) : m->term;
+    m->index = fits && how & 4 ? w->view.last : m->index;
+    m->log_term = fits && how & 4 ? w->view.last_term : m->log_term;
+    m->chain = fits && how & 4 ? w->view.last_chain : m->chain;
+    m->session = how & 8 ? 1 : m->session;
+}
+
+/* An answer to what was asked. */
 static void make_fit(const struct world *w, raft_id from, uint8_t how, struct peer_msg *msg)
 {
     if (msg->type == PEER_HELLO) {
-        msg->hello->id = from;
-        msg->hello->cluster = how & 1 ? cluster : msg->hello->cluster;
-        msg->hello->store = how & 2 ? store_of(from) : msg->hello->store;
-        msg->hello->protocol_min = PEER_PROTOCOL_MIN;
-        msg->hello->protocol_max = PEER_PROTOCOL_MAX;
+        make_hello_fit(w, from, how, msg->hello);
     } else if (msg->type == PEER_RAFT) {
-        msg->raft.cluster = cluster;
-        msg->raft.from = from;
-        msg->raft.to = SELF;
-        bool fits = how & 1 && msg->raft.entries_count == 0;
-        msg->raft.term = fits ? w->view.term + (how >> 1 & 1) : msg->raft.term;
-        msg->raft.index = fits && how & 4 ? w->view.last : msg->raft.index;
-        msg->raft.log_term = fits && how & 4 ? w->view.last_term : msg->raft.log_term;
-        msg->raft.chain = fits && how & 4 ? w->view.last_chain : msg->raft.chain;
-        msg->raft.session = how & 8 ? 1 : msg->raft.session;
+        make_raft_fit(w, from, how, &msg->raft);
+    } else if (msg->type == PEER_PROGRESS && how & 1) {
+        msg->progress->seq = w->asked_progress;
+        msg->progress->term = w->view.term;
+    } else if (msg->type == PEER_FORWARD_REPLY && how & 1) {
+        msg->forward_reply.incarnation = w->asked_write.request.incarnation;
+        msg->forward_reply.seq = w->asked_write.request.seq;
+    } else if (msg->type == PEER_CHANGE_REPLY && how & 1) {
+        msg->change_reply->incarnation = w->asked_change.incarnation;
+        msg->change_reply->seq = w->asked_change.seq;
+        msg->change_reply->term = how & 2 ? w->view.term : msg->change_reply->term;
+    } else if (msg->type == PEER_FORWARD && how & 1) {
+        msg->forward.request.node = from;
+        msg->forward.session = 1;
+    } else if (msg->type == PEER_CHANGE && how & 1) {
+        msg->change->term = w->view.term;
     }
 }
 
@@ -221,6 +275,95 @@ static void hear_answer(struct world *w, struct cursor *in)
     if (msg.raft.type) {
         node_message(w->node, asked.to, &msg);
     }
+}
+
+/* An entry that puts one key. */
+static void put_entry(struct buf *out)
+{
+    struct state_txn *txn = mem_zalloc(sizeof *txn);
+    struct state_command command = {.quota = UINT64_MAX};
+    struct buf bytes = BUF_INIT;
+
+    txn->ops_count = 1;
+    txn->ops[0] = (struct state_op){STATE_OP_PUT, (const uint8_t *)"k", 1, (const uint8_t *)"v", 1};
+    rd_assert(state_txn_encode(txn, &bytes) == 0);
+    command.txn = bytes.data;
+    command.txn_size = bytes.size;
+    state_command_encode(&command, out);
+    buf_done(&bytes);
+    mem_free(txn);
+}
+
+/* The number-th of the three pieces of a snapshot of a state with one key, behind its offset. */
+static void put_piece(const struct world *w, unsigned number, raft_index index, struct buf *out)
+{
+    struct state *s = state_new();
+    struct state_rows rows = {0};
+    struct state_result result;
+    struct buf entry = BUF_INIT, pieces[3] = {BUF_INIT, BUF_INIT, BUF_INIT};
+
+    put_entry(&entry);
+    state_apply(s, index, w->view.term, entry.data, entry.size, &result, &rows);
+    buf_done(&entry);
+    struct blob *members = membership_encode(raft_membership(node_raft(w->node)));
+    const struct stream_head head = {.index = index,
+                                     .term = w->view.term,
+                                     .chain = 5,
+                                     .revision = state_revision(s),
+                                     .digest = state_digest(s),
+                                     .membership_index = 1,
+                                     .membership = members->data,
+                                     .membership_size = members->size};
+    stream_put_head(&pieces[0], &head);
+    for (uint32_t i = 0; i < rows.count; i++) {
+        stream_put_row(&pieces[1], rows.bytes.data + rows.rows[i].key_at, rows.rows[i].key_size,
+                       rows.bytes.data + rows.rows[i].value_at, rows.rows[i].value_size);
+    }
+    stream_put_tail(&pieces[2], pieces[0].size + pieces[1].size);
+    uint64_t offset = 0;
+    for (unsigned i = 0; i < number; i++) {
+        offset += pieces[i].size;
+    }
+    buf_put_u64(out, offset);
+    buf_put(out, pieces[number].data, pieces[number].size);
+    for (unsigned i = 0; i < 3; i++) {
+        buf_done(&pieces[i]);
+    }
+    blob_unref(members);
+    state_rows_done(&rows);
+    state_free(s);
+}
+
+static void hear_piece(struct world *w, struct cursor *in)
+{
+    uint8_t how = cursor_u8(in), flip = cursor_u8(in);
+    unsigned number = how % 3;
+    raft_index index = w->view.last + 2 + (how >> 6);
+    struct buf piece = BUF_INIT;
+
+    put_piece(w, number, index, &piece);
+    struct cursor c = cursor_over(piece.data, piece.size);
+    struct peer_msg msg = {.type = PEER_RAFT,
+                           .raft = {.type = RAFT_MSG_SNAPSHOT,
+                                    .cluster = w->view.cluster,
+                                    .from = 2 + (how >> 3 & 1),
+                                    .to = SELF,
+                                    .term = w->view.term,
+                                    .seq = how,
+                                    .stamp = w->now,
+                                    .session = 1,
+                                    .index = index,
+                                    .log_term = w->view.term,
+                                    .chain = 5,
+                                    .commit = index,
+                                    .done = number == 2}};
+    msg.raft.offset = cursor_u64(&c);
+    msg.raft.data = blob_copy(c.data, c.left);
+    if (how & 16) { /* damaged on the way */
+        msg.raft.data->data[flip % c.left] ^= 1;
+    }
+    node_message(w->node, msg.raft.from, &msg);
+    buf_done(&piece);
 }
 
 static void link_changes(struct world *w, struct cursor *in)
@@ -332,15 +475,32 @@ static void disk_works(struct world *w, struct cursor *in)
     }
 }
 
+/* What was in the writer's hands is on disk. */
+static void rows_are_written(struct world *w)
+{
+    if (w->flush->anew) {
+        state_rows_clear(&w->rows);
+    }
+    state_rows_append(&w->rows, &w->flush->rows);
+    state_rows_compact(&w->rows);
+    raft_point_done(&w->mark.at);
+    w->mark = w->flush->mark;
+    (void)blob_ref(w->mark.at.membership);
+}
+
 static void flush(struct world *w, struct cursor *in)
 {
     uint8_t how = cursor_u8(in);
 
-    if (w->flush) {
-        w->flush = NULL;
-        (how & 1 ? node_flush_failed : node_flushed)(w->node);
-    } else if (node_flush_wanted(w->node)) {
+    if (!w->flush && node_flush_wanted(w->node)) {
         w->flush = node_flush_take(w->node);
+    } else if (w->flush && how & 1) {
+        w->flush = NULL;
+        node_flush_failed(w->node);
+    } else if (w->flush) {
+        rows_are_written(w);
+        w->flush = NULL;
+        node_flushed(w->node);
     }
 }
 
@@ -385,7 +545,7 @@ static void wait(struct world *w, struct cursor *in)
 typedef void operation(struct world *w, struct cursor *in);
 static operation *const operations[] = {hear_frame, hear_answer,  wait,       disk_works,
                                         ask_write,  ask,          ask_change, cancel,
-                                        flush,      link_changes, happen};
+                                        flush,      link_changes, happen,     hear_piece};
 
 static void operate(struct world *w, struct cursor *in)
 {
@@ -404,21 +564,51 @@ static void operate(struct world *w, struct cursor *in)
 
 /* ---- Life ---- */
 
-static void *no_snapshot(void *arg, raft_id to, struct node_mark *mark)
+struct snapshot {
+    struct state_rows rows;
+    uint32_t next;
+};
+
+static void *open_snapshot(void *arg, raft_id to, struct node_mark *mark)
 {
-    (void)arg, (void)to, (void)mark;
-    return NULL; /* not now */
+    const struct world *w = arg;
+    struct snapshot *snapshot;
+
+    rd_assert(to != SELF);
+    if (w->mark.at.index == 0) {
+        return NULL; /* not now */
+    }
+    *mark = w->mark;
+    (void)blob_ref(mark->at.membership);
+    snapshot = mem_zalloc(sizeof *snapshot);
+    state_rows_append(&snapshot->rows, &w->rows);
+    return snapshot;
 }
 
-static int read_nothing(void *arg, void *snapshot, size_t bytes_max, struct buf *out)
+static int read_snapshot(void *arg, void *snapshot, size_t bytes_max, struct buf *out)
 {
-    (void)arg, (void)snapshot, (void)bytes_max, (void)out;
-    return -RD_ENOT_READY;
+    struct snapshot *s = snapshot;
+    const struct state_rows *rows = &s->rows;
+    size_t before = out->size;
+
+    (void)arg;
+    while (s->next < rows->count && (out->size == before || out->size - before < bytes_max)) {
+        const struct state_row *row = &rows->rows[s->next++];
+        if (!row->deleted) {
+            stream_put_row(out, rows->bytes.data + row->key_at, row->key_size,
+                           rows->bytes.data + row->value_at, row->value_size);
+        }
+    }
+    return s->next < rows->count;
 }
 
-static void close_nothing(void *arg, void *snapshot)
+static void close_snapshot(void *arg, void *snapshot)
 {
-    (void)arg, (void)snapshot;
+    struct snapshot *s = snapshot;
+
+    (void)arg;
+    state_rows_done(&s->rows);
+    mem_free(s);
 }
 
 /* A member since the first entry, of three voters. */
@@ -452,10 +642,10 @@ static void join(struct world *w)
     blob_unref(first.data);
 }
 
-static void start(struct world *w, bool is_member)
+static void start(struct world *w, uint8_t how)
 {
-    static const struct node_source source = {
-        .open = no_snapshot, .read = read_nothing, .close = close_nothing};
+    const struct node_source source = {
+        .arg = w, .open = open_snapshot, .read = read_snapshot, .close = close_snapshot};
     const struct uuid fresh = {.bytes = {0xfc}};
     struct node_config c = {.raft = {.id = SELF,
                                      .store = store_of(SELF),
@@ -481,10 +671,15 @@ static void start(struct world *w, bool is_member)
                             .address = "h1:7400",
                             .version = "test"};
 
+    c.founders_count = how == FOUNDER ? VOTERS : 0;
+    for (raft_id id = 1; id <= c.founders_count; id++) {
+        c.founders[id - 1].id = id;
+        (void)snprintf(c.founders[id - 1].address, sizeof c.founders[0].address, "h%u:7400", id);
+    }
     w->now = 1000;
     w->node = node_new(&c, vdisk_load, &w->disk);
     node_set_source(w->node, &source);
-    if (is_member) {
+    if (how == MEMBER) {
         join(w);
     }
     node_start(w->node, w->now, &fresh);
@@ -515,13 +710,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct world *w = mem_zalloc(sizeof *w);
     struct cursor in = cursor_over(data, size);
 
-    start(w, !(cursor_u8(&in) & 1));
+    start(w, cursor_u8(&in) % BEGINNINGS);
     for (int i = 0; i < STEPS_MAX && in.left > 0 && !in.bad && !w->stopped; i++) {
         operate(w, &in);
     }
     wait_for_all(w);
     node_free(w->node);
     vdisk_done(&w->disk);
+    state_rows_done(&w->rows);
+    raft_point_done(&w->mark.at);
     mem_free(w);
     return 0;
 }

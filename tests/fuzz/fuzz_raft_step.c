@@ -393,6 +393,9 @@ static void send_piece(struct core *c, struct cursor *in)
                                .done = how & 32,
                                .data = data};
 
+    if (how & 64) { /* as a node does: to who wants one */
+        (void)raft_snapshot_wanted(c->r, 0, &piece.to);
+    }
     if (c->flushed.index > 0) {
         step(c, &(struct raft_event){.type = RAFT_EV_SNAPSHOT_SEND, .piece = &piece});
     }

@@ -23,7 +23,7 @@ enum {
     FROM_STREAM = 1,
     MAKE_RIGHT = 128,
     SUM_SIZE = 4,
-    FORGOTTEN_MAX = 4 /* each gives 4,096 rows */
+    FORGOTTEN_MAX = 2 /* each gives 4,096 rows */
 };
 
 struct world {
@@ -74,19 +74,34 @@ static struct state *rebuild(const struct world *w)
 
     for (uint32_t i = 0; i < rows->count; i++) {
         const struct state_row *row = &rows->rows[i];
-        if (!row->deleted) {
-            rd_assert(state_load_row(s, rows->bytes.data + row->key_at, row->key_size,
-                                     rows->bytes.data + row->value_at, row->value_size) == 0);
-        }
+        rd_assert(state_load_row(s, rows->bytes.data + row->key_at, row->key_size,
+                                 rows->bytes.data + row->value_at, row->value_size) == 0);
     }
     rd_assert(state_load_done(s, w->index, w->term, state_revision(w->state),
                               state_digest(w->state)) == 0);
     return s;
 }
 
+/* As in the store: of each key the last row, and what is deleted is not there. */
+static void store_rows(struct state_rows *rows)
+{
+    struct state_rows kept = {0};
+
+    state_rows_compact(rows);
+    for (uint32_t i = 0; i < rows->count; i++) {
+        const struct state_row *row = &rows->rows[i];
+        if (!row->deleted) {
+            state_rows_put(&kept, rows->bytes.data + row->key_at, row->key_size,
+                           rows->bytes.data + row->value_at, row->value_size);
+        }
+    }
+    state_rows_done(rows);
+    *rows = kept;
+}
+
 static void renew_twin(struct world *w)
 {
-    state_rows_compact(&w->rows);
+    store_rows(&w->rows);
     state_free(w->twin);
     w->twin = rebuild(w);
     check_sums(w->twin);
