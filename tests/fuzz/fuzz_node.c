@@ -272,7 +272,8 @@ static void hear_answer(struct world *w, struct cursor *in)
     msg.raft.entries_count = 0;
     msg.raft.reject = back & 64;
     msg.raft.commit = msg.raft.hint = msg.raft.hold_ms = 0;
-    if (msg.raft.type) {
+    bool is_away = back & 128 && asked.to != 2; /* only one of them answers */
+    if (msg.raft.type && !is_away) {
         node_message(w->node, asked.to, &msg);
     }
 }
