@@ -222,7 +222,7 @@ static void conn_trim_room(struct conn *c)
 static void conn_bad_frame(struct conn *c, int code)
 {
     c->env->stats->bad_frames++;
-    if (conn_tls_refuse(c)) {
+    if (conn_tls_refuse(c, code)) {
         return;
     }
     static const char changed[] = "a sum is wrong: its bytes were changed on their way";
@@ -284,6 +284,7 @@ static void conn_parse(struct conn *c)
         }
         int err = found < 0 ? found : conn_decode(c, &frame, &msg);
         if (err) {
+            buf_drop(&c->in, at);
             conn_bad_frame(c, err);
             return;
         }

@@ -18,8 +18,8 @@ void conn_set_blocked(struct conn *c, bool blocked);
 void conn_tls_shake(struct conn *c);
 /* Write what waits. 0, or a negative code. */
 int conn_tls_write(struct conn *c);
-/* What came is no frame. If it is TLS, which this node does not speak, the peer is told, and the
- * connection is the owner's no more: true. */
-bool conn_tls_refuse(struct conn *c);
+/* What is first in c->in is no frame, by that code. If it is TLS, which this node does not speak, the peer is
+ * told, and the connection is the owner's no more: true. */
+bool conn_tls_refuse(struct conn *c, int code);
 
 #endif

@@ -80,7 +80,7 @@ void conn_tls_shake(struct conn *c)
     }
 }
 
-/* A TLS client begins so. No frame does: this would be the length of one above every limit. */
+/* A TLS client begins so: to a stranger's frame that is a length far above the limit. */
 static bool conn_begins_as_tls(const struct conn *c)
 {
     static const uint8_t record[] = {0x16, 0x03};
@@ -89,9 +89,9 @@ static bool conn_begins_as_tls(const struct conn *c)
            memcmp(c->in.data, record, sizeof record) == 0;
 }
 
-bool conn_tls_refuse(struct conn *c)
+bool conn_tls_refuse(struct conn *c, int code)
 {
-    if (!conn_begins_as_tls(c)) {
+    if (code != -RD_ETOO_LARGE || !conn_begins_as_tls(c)) {
         return false;
     }
     conn_part(c, "speaks TLS; set [tls] here, or take it away there", "this node speaks no TLS");

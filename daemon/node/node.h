@@ -240,6 +240,8 @@ struct node_room {              /* on the file system of the data directory */
  * where there is none. The rest goes on, on what is reserved. Hellos tell. */
 void node_set_room(struct node *n, const struct node_room *room);
 
+/* Requests: `token` is the caller's, not 0. */
+
 /* A client's write. `txn` (state_txn_encode) is moved. Answered by the deadline at the latest. */
 void node_write(struct node *n, uint64_t token, struct blob *txn, mono_ms deadline);
 /* A client's linearizable read: answer code 0 means "read the state now, in this turn". */

@@ -81,7 +81,7 @@ struct node {
 
 struct walk {
     int fd;
-    uint64_t file_pages; /* that the file has */
+    uint64_t file_size;
     uint32_t page_size;
     uint64_t last;
     uint8_t *seen;                        /* one bit for each page up to the last */
@@ -298,9 +298,10 @@ static const char *take_overflow(struct walk *w, uint64_t first, size_t value_si
 static const char *take_free(struct walk *w, const uint8_t *value, size_t size)
 {
     uint64_t at = w->at;
-    uint64_t count = size >= sizeof count ? u64_at(value) : NO_PAGE;
+    bool has_count = size >= sizeof(uint64_t) && size % sizeof(uint64_t) == 0;
+    uint64_t count = has_count ? u64_at(value) : 0;
 
-    if (size % sizeof(uint64_t) != 0 || count > size / sizeof(uint64_t) - 1) {
+    if (!has_count || count > size / sizeof(uint64_t) - 1) {
         return "its list of free pages makes no sense";
     }
     for (uint64_t i = 1; i <= count; i++) {
@@ -319,8 +320,13 @@ static const char *take_free(struct walk *w, const uint8_t *value, size_t size)
 
 static const char *take_big_free(struct walk *w, uint64_t first, size_t size)
 {
+    uint64_t offset = first * w->page_size + HEADER_SIZE;
+
+    if (offset > w->file_size || size > w->file_size - offset) {
+        return "the file ends before it"; /* and memory is not taken for what it does not have */
+    }
     uint8_t *value = mem_alloc(size);
-    const char *why = read_at(w, first * w->page_size + HEADER_SIZE, value, size);
+    const char *why = read_at(w, offset, value, size);
 
     if (!why) {
         why = take_free(w, value, size);
@@ -573,7 +579,7 @@ static const char *pick_meta(struct walk *w, struct meta *out)
     *out = metas[newer];
     w->at = newer;
     w->last = out->last;
-    if (out->last < 1 || out->last > w->file_pages + PAGES_AHEAD) {
+    if (out->last < 1 || out->last > w->file_size / w->page_size + PAGES_AHEAD) {
         return "its last page is far beyond the end of the file";
     }
     if (!follow_each_other(out, &metas[!newer]) || !is_of_its_number(w, out, false) ||
@@ -587,7 +593,7 @@ static const char *check(struct walk *w, uint64_t file_size)
 {
     struct meta m;
 
-    w->file_pages = file_size / PAGE_SIZE_MIN;
+    w->file_size = file_size;
     const char *why = pick_meta(w, &m);
     if (!why) {
         w->seen = mem_zalloc(m.last / 8 + 1);

@@ -148,6 +148,7 @@ static void bad_frames_end_it(void **state)
     const uint8_t above_frame[4] = {0xfd, 0xff, 0x7f, 0}; /* 8 MiB - 3 + 4 */
     const uint8_t version[8] = {4, 0, 0, 0, 9, 0, 0, 0};
     const uint8_t nothing[8] = {4, 0, 0, 0, 1, 0, 0, 0};
+    const uint8_t begins_as_tls[8] = {0x16, 0x03, 0, 0, 9, 0, 0, 0}; /* 790 bytes: no TLS record */
     uint8_t garbage[64];
 
     (void)state;
@@ -158,6 +159,7 @@ static void bad_frames_end_it(void **state)
     bad_bytes(above_frame, sizeof above_frame, true, -RD_ETOO_LARGE);
     bad_bytes(version, sizeof version, true, -RD_EPROTOCOL);
     bad_bytes(nothing, sizeof nothing, true, -RD_EPROTOCOL);
+    bad_bytes(begins_as_tls, sizeof begins_as_tls, false, -RD_EPROTOCOL);
     bad_bytes(garbage, sizeof garbage, true, -RD_ETOO_LARGE);
 }
 

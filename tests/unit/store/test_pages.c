@@ -388,6 +388,46 @@ static void a_commit_that_failed_is_sound(void **state)
     mem_free(f.data);
 }
 
+static uint64_t number_at(const uint8_t *p, size_t size)
+{
+    uint64_t v = 0;
+
+    memcpy(&v, p, size);
+    return v;
+}
+
+static void put_u16(uint8_t *p, size_t v)
+{
+    uint16_t number = (uint16_t)v;
+
+    memcpy(p, &number, sizeof number);
+}
+
+/* A record of the free list without a value: it is not read beyond its page, as if it had one. */
+static void a_free_list_without_a_count_is_found(void **state)
+{
+    run(*state, 3, 60);
+    struct file f = load(*state);
+    bool second = number_at(f.data + 4096 + 144, 8) > number_at(f.data + 144, 8);
+    const uint8_t *meta = f.data + (second ? 4096 : 0);
+    assert_int_equal(number_at(meta + 46, 2), 1); /* its depth */
+    uint8_t *leaf = f.data + number_at(meta + 80, 8) * 4096;
+    size_t last = number_at(leaf + number_at(leaf + 12, 2) - 2, 2); /* where its last node is */
+    uint64_t txn = number_at(leaf + last + 8, 8);
+
+    put_u16(leaf + 12, 18); /* one node, at the end of the page */
+    put_u16(leaf + 14, 4096 - 16);
+    put_u16(leaf + 16, 4096 - 16);
+    memset(leaf + 4096 - 16, 0, 8);
+    put_u16(leaf + 4096 - 10, sizeof txn);
+    memcpy(leaf + 4096 - 8, &txn, sizeof txn);
+    save(&f, f.size);
+    fixture_capture_begin();
+    assert_int_equal(store_pages_check(*state), -RD_ECORRUPT);
+    assert_non_null(strstr(fixture_capture_end(), "its list of free pages makes no sense"));
+    mem_free(f.data);
+}
+
 #define WITH_DIR(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -399,6 +439,7 @@ int main(void)
         WITH_DIR(a_file_cut_short_is_found),
         WITH_DIR(a_meta_page_that_brings_back_the_past_is_found),
         WITH_DIR(a_commit_that_failed_is_sound),
+        WITH_DIR(a_free_list_without_a_count_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
