@@ -55,14 +55,32 @@ static void on_failed(void *arg, int code, const char *why)
     h->code = code;
 }
 
+/* peer_decode(), and who says that it puts sums has to. */
+static int decode(const struct frame *f, bool *wants_sums, struct peer_msg *out)
+{
+    int code = peer_decode(f, out);
+
+    if (code) {
+        return code;
+    }
+    *wants_sums =
+        *wants_sums || (out->type == PEER_HELLO && out->hello->protocol_max >= PEER_PROTOCOL_SUMS);
+    if (*wants_sums && !out->is_summed) {
+        peer_msg_done(out);
+        return -RD_ECORRUPT;
+    }
+    return 0;
+}
+
 static void hear_at_once(const uint8_t *data, size_t size, size_t max, struct heard *h)
 {
     struct peer_msg msg;
     struct frame f;
+    bool wants_sums = false;
     int code;
 
     while ((code = frame_parse(data, size, max, &f, NULL)) == 1) {
-        code = peer_decode(&f, &msg);
+        code = decode(&f, &wants_sums, &msg);
         if (code) {
             break;
         }
@@ -71,6 +89,7 @@ static void hear_at_once(const uint8_t *data, size_t size, size_t max, struct he
         size -= f.total;
     }
     bool is_tls = code == -RD_ETOO_LARGE && data[0] == 0x16 && data[1] == 0x03;
+    code = code == -RD_ECORRUPT ? -RD_EPROTOCOL : code;
     h->code = code ? (is_tls ? -RD_ETLS : code) : -ECONNRESET;
 }
 

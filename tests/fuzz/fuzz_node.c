@@ -1,7 +1,8 @@
 /* A node between its peers and its clients: what comes in is frames of peers, as they are or made to fit (this
  * cluster, this sender, the term of now), answers to what the node sent, requests, time, the disk. The input is
  * a list of such events, each a turn of its own. Asserted:
- *   - the node ends only with -RD_ECORRUPT, which says that histories differ, and says why;
+ *   - the node ends only with -RD_ECORRUPT, which says that histories differ, or -RD_EFORMAT, for an entry
+ *     of a later version, and says why;
  *   - each request is answered once for the last time, and, when time passes, by its deadline;
  *   - what it sends is for others, and the wire takes it;
  *   - it never wants another turn at once for ever;
@@ -124,7 +125,7 @@ static void end_turn(struct world *w)
 
     check_answers(w, out);
     if (out->fatal) {
-        rd_assert(out->fatal == -RD_ECORRUPT && out->fatal_why[0]);
+        rd_assert((out->fatal == -RD_ECORRUPT || out->fatal == -RD_EFORMAT) && out->fatal_why[0]);
         w->stopped = true;
     }
     check_sends(w, out);
