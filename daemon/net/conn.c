@@ -240,7 +240,7 @@ static int conn_decode(struct conn *c, const struct frame *frame, struct peer_ms
         return code;
     }
     if (out->type == PEER_HELLO && out->hello->protocol_max >= PEER_PROTOCOL_SUMS) {
-        c->wants_sums = true;
+        c->wants_sums = c->out.checks_heads = true;
     }
     if (c->wants_sums && !out->is_summed) {
         peer_msg_done(out);

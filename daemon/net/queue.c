@@ -97,12 +97,16 @@ static uint64_t lane_limit(enum queue_lane lane, uint64_t bytes_max)
     return lane == QUEUE_URGENT ? bytes_max + QUEUE_URGENT_RESERVE : bytes_max;
 }
 
-/* Count what was appended to the tail since `before`, or take it back when it is too much. */
+/* Count the frame that was appended to the tail since `before`, or take it back when it is too much. */
 static bool lane_commit(struct queue *q, enum queue_lane lane, struct queue_block *block,
                         size_t before, uint64_t bytes_max)
 {
     size_t added = block->bytes.size - before;
     size_t waiting = queue_bytes(q);
+
+    if (q->checks_heads) {
+        frame_check_head(block->bytes.data + before);
+    }
 
     if (waiting != 0 && waiting + added > lane_limit(lane, bytes_max)) {
         block->bytes.size = before;

@@ -36,6 +36,7 @@ struct queue {
         size_t bytes;      /* that wait */
         size_t frame_left; /* of a frame partly written; 0: at a boundary */
     } lanes[QUEUE_LANES];
+    bool checks_heads;         /* of the frames to come: the peer understands that */
     struct queue_block *spare; /* the last block emptied: an idle link allocates nothing */
 };
 

@@ -15,12 +15,13 @@ enum {
     PEER_WHY_SIZE = 256,
 };
 
-/* Versions of the peer protocol (proto/PROTOCOL.md, "What may change"): 1 is the first, 2 has sums and
- * CLAIMS_LEFT. Two nodes speak the highest that both offer. */
+/* Versions of the peer protocol (proto/PROTOCOL.md, "What may change"): 1 is the first, 2 has sums,
+ * checked heads and CLAIMS_LEFT. Two nodes speak the highest that both offer. */
 enum {
     PEER_PROTOCOL_MIN = 1,
     PEER_PROTOCOL_MAX = 2,
-    PEER_PROTOCOL_SUMS = 2, /* who offers it puts a sum on every frame */
+    PEER_PROTOCOL_SUMS =
+        2, /* who offers it puts a sum on every frame, and understands checked heads */
 };
 
 /* What a data directory has promised, as somebody it promised it to remembers. It holds for the whole

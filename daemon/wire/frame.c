@@ -24,6 +24,37 @@ static uint16_t get_u16(const uint8_t *p)
     return le16toh(v);
 }
 
+/* CRC-7 (x^7 + x^3 + 1, as in MMC), with the flags left out. */
+static uint8_t head_crc(const uint8_t *head)
+{
+    enum { POLYNOMIAL = 0x09 << 1 }; /* the register stands in the upper seven bits */
+    uint8_t crc = 0;
+
+    for (size_t i = 0; i < FRAME_HEAD; i++) {
+        if (i == FLAGS_AT) {
+            continue;
+        }
+        crc ^= head[i];
+        for (int bit = 0; bit < 8; bit++) {
+            crc = (uint8_t)(crc & 0x80 ? crc << 1 ^ POLYNOMIAL : crc << 1);
+        }
+    }
+    return crc >> 1;
+}
+
+static int check_flags(const uint8_t *data, size_t size)
+{
+    uint8_t flags = size > FLAGS_AT ? data[FLAGS_AT] : 0;
+
+    if (flags == 0 || (flags & FRAME_CHECKED && size < FRAME_HEAD)) {
+        return 0;
+    }
+    if (!(flags & FRAME_CHECKED)) {
+        return -RD_EPROTOCOL;
+    }
+    return (flags & ~FRAME_CHECKED) == head_crc(data) ? 0 : -RD_ECORRUPT;
+}
+
 int frame_parse(const uint8_t *data, size_t size, size_t frame_max, struct frame *out, size_t *need)
 {
     size_t whole = 0;
@@ -40,9 +71,12 @@ int frame_parse(const uint8_t *data, size_t size, size_t frame_max, struct frame
         whole = (size_t)total;
     }
     /* Refuse at the first byte that is wrong: a stranger's bytes are not worth waiting for. */
-    if ((size > VERSION_AT && data[VERSION_AT] != FRAME_VERSION) ||
-        (size > FLAGS_AT && data[FLAGS_AT] != 0)) {
+    if (size > VERSION_AT && data[VERSION_AT] != FRAME_VERSION) {
         return -RD_EPROTOCOL;
+    }
+    int code = check_flags(data, size);
+    if (code) {
+        return code;
     }
     if (size >= FRAME_HEAD) {
         header = get_u16(data + HEADER_AT);
@@ -95,4 +129,9 @@ void frame_end(struct buf *out, size_t at)
     uint32_t le = htole32((uint32_t)length);
 
     memcpy(out->data + at, &le, sizeof le);
+}
+
+void frame_check_head(uint8_t *frame)
+{
+    frame[FLAGS_AT] = FRAME_CHECKED | head_crc(frame);
 }

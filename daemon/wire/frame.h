@@ -2,9 +2,12 @@
  *
  *   u32 length   bytes after this field: 4 + header + payload
  *   u8  version  1
- *   u8  flags    0
+ *   u8  flags    0, or FRAME_CHECKED and the CRC-7 of the seven other bytes of the head
  *   u16 header   bytes of the protobuf envelope
  *   envelope, then payload (bulk bytes that need no parsing)      all integers little-endian
+ *
+ * A length that was changed on its way would make the receiver wait for bytes that never come, so a head can be
+ * checked by itself. All one- and two-bit errors are found.
  *
  * Threads: any. Ownership: a parsed frame borrows from the input. */
 #ifndef RAFTD_WIRE_FRAME_H
@@ -17,6 +20,7 @@
 
 enum {
     FRAME_VERSION = 1,
+    FRAME_CHECKED = 0x80,
     FRAME_HEAD = 8,                   /* bytes before the envelope */
     FRAME_HEADER_MAX = 65535,         /* envelope */
     FRAME_PEER_MAX = 8 * 1024 * 1024, /* whole frame (contract section 5) */
@@ -40,7 +44,8 @@ struct frame {
  *   1  found
  *   0  not complete; *need (may be NULL) is how many bytes the whole frame has, 0 when unknown yet
  *   -RD_ETOO_LARGE  longer than frame_max (checked as soon as the length is there)
- *   -RD_EPROTOCOL   version, flags or lengths make no sense */
+ *   -RD_EPROTOCOL   version, flags or lengths make no sense
+ *   -RD_ECORRUPT    the head is checked, and was changed */
 int frame_parse(const uint8_t *data, size_t size, size_t frame_max, struct frame *out,
                 size_t *need);
 
@@ -49,5 +54,8 @@ int frame_parse(const uint8_t *data, size_t size, size_t frame_max, struct frame
 size_t frame_begin(struct buf *out);
 void frame_header_end(struct buf *out, size_t at);
 void frame_end(struct buf *out, size_t at);
+
+/* Put the check into the head of a whole frame, for who is known to understand it. */
+void frame_check_head(uint8_t *frame);
 
 #endif

@@ -1,4 +1,4 @@
-/* The sum of a peer frame: the last field of its envelope, over all of the frame but itself. */
+/* The sum of a peer frame: the last field of its envelope, over all of the frame but itself and the flags. */
 #include <endian.h>
 #include <string.h>
 
@@ -7,12 +7,18 @@
 #include "base/err.h"
 #include "wire/peer_internal.h"
 
-enum { TAG = 15 << 3 | 5, /* field 15, four bytes */ SUM_SIZE = 4 };
+enum { TAG = 15 << 3 | 5, /* field 15, four bytes */ SUM_SIZE = 4, FLAGS_AT = 5 };
 
+/* As with flags of 0: what they check is looked at by itself, and may be put there later. */
 static uint32_t sum_of(const uint8_t *frame, const uint8_t *sum, size_t total)
 {
     const uint8_t *rest = sum + SUM_SIZE;
-    uint32_t crc = crc32c(0, frame, (size_t)(sum - frame));
+    uint8_t head[FRAME_HEAD];
+
+    memcpy(head, frame, sizeof head);
+    head[FLAGS_AT] = 0;
+    uint32_t crc = crc32c(0, head, sizeof head);
+    crc = crc32c(crc, frame + FRAME_HEAD, (size_t)(sum - frame) - FRAME_HEAD);
 
     return crc32c(crc, rest, total - (size_t)(rest - frame));
 }

@@ -147,7 +147,8 @@ def receive(s):
         data += piece
     header = struct.unpack_from("<H", data, 6)[0]
     at = 8 + header - 4  # of the sum
-    assert data[at:at + 4] == struct.pack("<I", crc32c(data[:at] + data[at + 4:])), "its sum is wrong"
+    summed = data[:5] + b"\0" + data[6:at] + data[at + 4:]  # the flags check the head, and may be put later
+    assert data[at:at + 4] == struct.pack("<I", crc32c(summed)), "its sum is wrong"
     (kind, bodies), = (field for field in parse(data[8:8 + header]).items() if field[0] != SUM)
     return kind, parse(bodies[0])
 

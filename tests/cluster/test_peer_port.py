@@ -1,6 +1,7 @@
 """Strangers on the peer port: they are closed, cost little, and the cluster does not notice."""
 import os
 import random
+import struct
 import time
 
 import pytest

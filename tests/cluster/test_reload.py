@@ -22,7 +22,7 @@ OTHER = {
     "raft.shutdown_transfer_timeout": "4s", "storage.map_size": "2G", "storage.log_keep_entries": 7,
     "storage.log_keep_bytes": "1M", "storage.stall_timeout": "9s", "storage.state_max_bytes": "1M",
     "admin.socket": "/run/raftd/other.sock", "admin.mode": "0600", "admin.group": "daemon",
-    "http.listen": "127.0.0.1:17403", "http.max_watchers": 3, "tls.cert": "other.crt", "tls.key": "other.key",
+    "http.listen": "127.0.0.1:17403", "http.max_watchers": 3, "http.https": "yes", "tls.cert": "other.crt", "tls.key": "other.key",
     "tls.ca": "other.ca", "log.level": "debug", "log.format": "json",
 }
 

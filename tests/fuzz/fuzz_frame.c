@@ -29,6 +29,21 @@ static uint64_t number_at(const uint8_t *p, size_t size)
     return v;
 }
 
+/* By division: the bits of the head without the flags, times x^7, plus the check, leave nothing. */
+static bool is_checked(const uint8_t *head)
+{
+    uint64_t bits = 0;
+
+    for (int i = 0; i < 8; i++) {
+        bits = i == 5 ? bits : bits << 8 | head[i];
+    }
+    bits = bits << 7 | (head[5] & 0x7fU);
+    for (int at = 62; at >= 7; at--) {
+        bits ^= bits >> at & 1 ? UINT64_C(0x89) << (at - 7) : 0;
+    }
+    return bits == 0;
+}
+
 /* What the format says of these bytes. */
 static int expected(const uint8_t *data, size_t size, size_t max, size_t *need)
 {
@@ -39,8 +54,13 @@ static int expected(const uint8_t *data, size_t size, size_t max, size_t *need)
         return -RD_ETOO_LARGE;
     }
     if ((size >= LENGTH_SIZE && whole < FRAME_HEAD) || (size > 4 && data[4] != FRAME_VERSION) ||
-        (size > 5 && data[5] != 0) ||
-        (size >= FRAME_HEAD && number_at(data + 6, 2) > whole - FRAME_HEAD)) {
+        (size > 5 && data[5] != 0 && data[5] < FRAME_CHECKED)) {
+        return -RD_EPROTOCOL;
+    }
+    if (size >= FRAME_HEAD && data[5] && !is_checked(data)) {
+        return -RD_ECORRUPT;
+    }
+    if (size >= FRAME_HEAD && number_at(data + 6, 2) > whole - FRAME_HEAD) {
         return -RD_EPROTOCOL;
     }
     return whole > 0 && size >= whole;
@@ -75,6 +95,9 @@ static void write_again(const uint8_t *data, const struct frame *f)
     frame_header_end(&b, at);
     buf_put(&b, f->payload, f->payload_size);
     frame_end(&b, at);
+    if (f->flags) {
+        frame_check_head(b.data + 1);
+    }
     rd_assert(b.size == 1 + f->total && memcmp(b.data + 1, data, f->total) == 0);
     buf_done(&b);
 }

@@ -228,6 +228,19 @@ static void raw_send_unsummed(int fd, const struct peer_msg *msg)
     buf_done(&out);
 }
 
+/* The flags of the next frame that comes out. */
+static uint8_t flags_sent(struct world *w, struct end *e)
+{
+    struct peer_msg msg = heartbeat(2, 1, 5);
+    uint8_t bytes[FRAME_HELLO_MAX];
+    ssize_t got = -1;
+
+    assert_true(queue_put(&e->conn->out, &msg, UINT32_MAX));
+    conn_flush(e->conn);
+    until(w, got > FRAME_HEAD || (got = recv(e->raw, bytes, sizeof bytes, 0)) > FRAME_HEAD);
+    return bytes[5];
+}
+
 static void who_says_so_has_to_put_sums(void **state)
 {
     struct world w;
@@ -245,6 +258,8 @@ static void who_says_so_has_to_put_sums(void **state)
         hello.protocol_max = protocol;
         raw_send_msg(e.raw, &greeting);
         until(&w, e.messages == 2);
+        assert_int_equal(flags_sent(&w, &e) & FRAME_CHECKED,
+                         protocol < PEER_PROTOCOL_SUMS ? 0 : FRAME_CHECKED);
         raw_send_unsummed(e.raw, &msg);
         until(&w, e.messages == 3 || !e.conn);
         assert_int_equal(e.messages, protocol < PEER_PROTOCOL_SUMS ? 3 : 2);

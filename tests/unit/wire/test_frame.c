@@ -60,7 +60,7 @@ static void test_refused_at_the_first_wrong_byte(void **arg)
     struct frame f;
     const uint8_t version0[] = {20, 0, 0, 0, 0};
     const uint8_t version2[] = {20, 0, 0, 0, 2};
-    const uint8_t flags[] = {20, 0, 0, 0, 1, 0x80};
+    const uint8_t flags[] = {20, 0, 0, 0, 1, 0x40};
     const uint8_t header[] = {20, 0, 0, 0, 1, 0, 17, 0};
     const uint8_t fits[] = {20, 0, 0, 0, 1, 0, 16, 0};
 
@@ -70,6 +70,32 @@ static void test_refused_at_the_first_wrong_byte(void **arg)
     assert_int_equal(frame_parse(flags, sizeof flags, LIMIT, &f, NULL), -RD_EPROTOCOL);
     assert_int_equal(frame_parse(header, sizeof header, LIMIT, &f, NULL), -RD_EPROTOCOL);
     assert_int_equal(frame_parse(fits, sizeof fits, LIMIT, &f, NULL), 0);
+}
+
+/* Every change of one bit or two is found when the head is there; as the flags say, when they are. */
+static void test_checked_heads(void **arg)
+{
+    uint8_t head[FRAME_HEAD] = {0x11, 0, 0, 0, 1, 0, 0x0c, 0};
+    struct frame f;
+    size_t need;
+
+    (void)arg;
+    frame_check_head(head);
+    assert_int_equal(head[5], 0xe5); /* as in PROTOCOL.md */
+    for (size_t size = 0; size <= sizeof head; size++) {
+        assert_int_equal(frame_parse(head, size, LIMIT, &f, &need), 0);
+    }
+    assert_int_equal(need, 0x15);
+    for (size_t a = 0; a < 64; a++) {
+        for (size_t b = a; b < 64; b++) {
+            head[a / 8] ^= (uint8_t)(1U << a % 8);
+            head[b / 8] ^= (uint8_t)(a == b ? 0 : 1U << b % 8);
+            int rc = frame_parse(head, sizeof head, FRAME_PEER_MAX, &f, NULL);
+            assert_true(rc == -RD_ECORRUPT || rc == -RD_EPROTOCOL || rc == -RD_ETOO_LARGE);
+            head[a / 8] ^= (uint8_t)(1U << a % 8);
+            head[b / 8] ^= (uint8_t)(a == b ? 0 : 1U << b % 8);
+        }
+    }
 }
 
 static void test_golden(void **arg)
@@ -155,6 +181,7 @@ int main(void)
         cmocka_unit_test(test_lengths),
         cmocka_unit_test(test_short_input),
         cmocka_unit_test(test_refused_at_the_first_wrong_byte),
+        cmocka_unit_test(test_checked_heads),
         cmocka_unit_test(test_golden),
         cmocka_unit_test(test_largest_envelope),
         cmocka_unit_test(test_byte_by_byte),
