@@ -244,12 +244,17 @@ static void zsh_action(struct buf *out, enum value_kind kind)
     }
 }
 
+/* + and = : the value may stand in the same word. */
 static void zsh_option(struct buf *out, const struct option *o)
 {
+    const char *plus = o->value ? "+" : "";
+    const char *equals = o->value ? "=" : "";
+
     if (o->letter) {
-        buf_printf(out, "'(-%c --%s)'{-%c,--%s}'[", o->letter, o->name, o->letter, o->name);
+        buf_printf(out, "'(-%c --%s)'{-%c%s,--%s%s}'[", o->letter, o->name, o->letter, plus,
+                   o->name, equals);
     } else {
-        buf_printf(out, "'--%s[", o->name);
+        buf_printf(out, "'--%s%s[", o->name, equals);
     }
     zsh_text(out, o->help);
     buf_put_u8(out, ']');

@@ -177,3 +177,6 @@ def test_ids_of_members_are_asked_for(complete, trio):
     assert complete("-s", "/none", "transfer", "", env=env) == set()
     assert complete("transfer", "") == set()
     assert complete("-s", str(trio[2].sock), "transfer", "", env=env) == {"1", "2", "3"}
+    for sock, ids in (trio[2].sock, {"1", "2", "3"}), ("/none", set()):
+        one_word = ["--socket", "=", str(sock)] if complete is bash else [f"--socket={sock}"]
+        assert complete(*one_word, "transfer", "", env=env) == ids, one_word
