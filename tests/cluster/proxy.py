@@ -86,6 +86,7 @@ class Proxy:
         pair.close()
 
     def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)  # a close alone would leave accept() waiting, and the port taken
         self.listener.close()
         for pair in self.pairs:
             pair.close()

@@ -161,8 +161,8 @@ def test_every_path_as_by_the_unix_socket(one):
 
 
 def test_what_is_no_client_of_ours(one):
-    shutil_ca = Certs(one.dir / "other", ids="1")
-    one.cluster.certs.path("wrong.crt").write_bytes(shutil_ca.path("ca.crt").read_bytes())
+    stranger = Certs(one.dir / "other", ids="1")
+    one.cluster.certs.path("wrong.crt").write_bytes(stranger.path("ca.crt").read_bytes())
     mark = one.log_mark()
     assert curl(one, "/livez", ca="wrong.crt")[0] == 60
     assert curl(one, "/livez", "--tls-max", "1.2")[0] == 35
@@ -322,12 +322,12 @@ def test_who_is_slow_costs_little(secure):
     with Load(lambda: [leader], 1) as load:
         crowd = [shaken(leader, context) for _ in range(IDLE)]
         each = (anonymous_bytes(leader) - memory) // IDLE
+        began = time.monotonic()
         silent = [dial(leader) for _ in range(SILENT)]
         for s in silent[::2]:
             s.sendall(half)
         stalled = stalled_reader(leader)
-        began = time.monotonic()
-        assert metrics(leader)["raftd_http_connections"] >= IDLE + SILENT
+        wait_until(lambda: metrics(leader)["raftd_http_connections"] >= IDLE + SILENT, SHAKE_S - 1, "all are accepted")
 
         def counted(name):
             asked = time.monotonic()
@@ -335,7 +335,7 @@ def test_who_is_slow_costs_little(secure):
             took.append(time.monotonic() - asked)
             return metrics(leader)[name]
         wait_until(lambda: counted("raftd_http_tls_refused_total") == SILENT, SHAKE_S + 3, "no handshake is too slow")
-        assert time.monotonic() - began > SHAKE_S - 1
+        assert time.monotonic() - began >= SHAKE_S - 0.1, "too early"
         say_nonsense(leader)
         wait_until(lambda: counted("raftd_http_slow_readers_total") == 1, REQUEST_S + 5, "who reads nothing is cut off")
         wait_until(lambda: metrics(leader)["raftd_http_connections"] == 1, REQUEST_S + 3, "so is who asks nothing")
