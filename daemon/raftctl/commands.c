@@ -448,11 +448,9 @@ const struct command command_table[] = {
      .required = OPT_DATA_DIR,
      .help = "verify a data directory that no raftd uses",
      .details = "Reads identity, term and vote, every log entry with its checksum and chain, and "
-                "the state "
-                "with its digest, and changes nothing. Exit 0 when all of it is sound, 1 when not, "
-                "with what "
-                "is wrong. Of several nodes the newest is the one with the higher last_term, then "
-                "the higher "
+                "the state with its digest, and changes nothing. Exit 0 when all of it is sound, 1 "
+                "when not, with what is wrong, or when it has a format for another version. Of "
+                "several nodes the newest is the one with the higher last_term, then the higher "
                 "last_index.",
      .run = check_run},
     {.name = "exec",
