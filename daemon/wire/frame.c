@@ -6,7 +6,7 @@
 #include "base/check.h"
 #include "base/err.h"
 
-enum { LENGTH_SIZE = 4, VERSION_AT = 4, FLAGS_AT = 5, HEADER_AT = 6 };
+enum { LENGTH_SIZE = 4, VERSION_AT = 4, HEADER_AT = 6 };
 
 static uint32_t get_u32(const uint8_t *p)
 {
@@ -31,7 +31,7 @@ static uint8_t head_crc(const uint8_t *head)
     uint8_t crc = 0;
 
     for (size_t i = 0; i < FRAME_HEAD; i++) {
-        if (i == FLAGS_AT) {
+        if (i == FRAME_FLAGS_AT) {
             continue;
         }
         crc ^= head[i];
@@ -44,7 +44,7 @@ static uint8_t head_crc(const uint8_t *head)
 
 static int check_flags(const uint8_t *data, size_t size)
 {
-    uint8_t flags = size > FLAGS_AT ? data[FLAGS_AT] : 0;
+    uint8_t flags = size > FRAME_FLAGS_AT ? data[FRAME_FLAGS_AT] : 0;
 
     if (flags == 0 || (flags & FRAME_CHECKED && size < FRAME_HEAD)) {
         return 0;
@@ -91,7 +91,7 @@ int frame_parse(const uint8_t *data, size_t size, size_t frame_max, struct frame
         return 0;
     }
     *out = (struct frame){
-        .flags = data[FLAGS_AT],
+        .flags = data[FRAME_FLAGS_AT],
         .header = data + FRAME_HEAD,
         .header_size = header,
         .payload = data + FRAME_HEAD + header,
@@ -133,5 +133,5 @@ void frame_end(struct buf *out, size_t at)
 
 void frame_check_head(uint8_t *frame)
 {
-    frame[FLAGS_AT] = FRAME_CHECKED | head_crc(frame);
+    frame[FRAME_FLAGS_AT] = FRAME_CHECKED | head_crc(frame);
 }

@@ -22,6 +22,7 @@ enum {
     FRAME_VERSION = 1,
     FRAME_CHECKED = 0x80,
     FRAME_HEAD = 8,                   /* bytes before the envelope */
+    FRAME_FLAGS_AT = 5,               /* where in the head the flags stand */
     FRAME_HEADER_MAX = 65535,         /* envelope */
     FRAME_PEER_MAX = 8 * 1024 * 1024, /* whole frame (contract section 5) */
     FRAME_HELLO_MAX = 4 * 1024,

@@ -7,7 +7,7 @@
 #include "base/err.h"
 #include "wire/peer_internal.h"
 
-enum { TAG = 15 << 3 | 5, /* field 15, four bytes */ SUM_SIZE = 4, FLAGS_AT = 5 };
+enum { TAG = 15 << 3 | 5, /* field 15, four bytes */ SUM_SIZE = 4 };
 
 /* As with flags of 0: what they check is looked at by itself, and may be put there later. */
 static uint32_t sum_of(const uint8_t *frame, const uint8_t *sum, size_t total)
@@ -16,7 +16,7 @@ static uint32_t sum_of(const uint8_t *frame, const uint8_t *sum, size_t total)
     uint8_t head[FRAME_HEAD];
 
     memcpy(head, frame, sizeof head);
-    head[FLAGS_AT] = 0;
+    head[FRAME_FLAGS_AT] = 0;
     uint32_t crc = crc32c(0, head, sizeof head);
     crc = crc32c(crc, frame + FRAME_HEAD, (size_t)(sum - frame) - FRAME_HEAD);
 
