@@ -1,6 +1,7 @@
 """The peer protocol, for tests that speak it themselves (proto/PROTOCOL.md, proto/peer.proto)."""
 import socket
 import struct
+import time
 
 from harness import SLOWDOWN
 
@@ -53,6 +54,15 @@ def send(s, data):
         s.sendall(data)
     except OSError:
         pass  # closed already
+
+
+def closed_at_once(s, data):
+    """Because of these bytes, not because of what may not come any more."""
+    with s:
+        began = time.monotonic()
+        send(s, data)
+        assert is_closed(s), data[:20]
+        assert time.monotonic() - began < HELLO_S / 2 * SLOWDOWN, data[:20]
 
 
 def varint(n):

@@ -30,8 +30,8 @@ from conftest import unmoved
 from cost import MIB, Cost, cpu_share
 from harness import SLOWDOWN, Cluster, wait_until
 from load import Load
-from peer import (CHANGE, FORWARD, HELLO, HELLO_S, PROGRESS, PROGRESS_ASK, RAFT, cluster_id, connect, frame,
-                  frame_head, greeted, hello, is_closed, message, raw_frame, send, store_of, varint)
+from peer import (CHANGE, FORWARD, HELLO, HELLO_S, PROGRESS, PROGRESS_ASK, RAFT, closed_at_once, cluster_id, connect,
+                  frame, frame_head, greeted, hello, is_closed, message, raw_frame, send, store_of, varint)
 from proxy import behind_proxies
 
 pytestmark = pytest.mark.usefixtures("many_descriptors")
@@ -143,15 +143,6 @@ def admin_connect(node):
 
 def writers(nodes):
     return Load(lambda: nodes, len(nodes), name=f"w{time.monotonic_ns()}-")
-
-
-def closed_at_once(s, data):
-    """Because of these bytes, not because of what may not come any more."""
-    with s:
-        began = time.monotonic()
-        send(s, data)
-        assert is_closed(s), data[:20]
-        assert time.monotonic() - began < HELLO_S / 2 * SLOWDOWN, data[:20]
 
 
 # ---- S1: lengths ----

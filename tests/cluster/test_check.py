@@ -5,6 +5,7 @@ import struct
 import pytest
 
 from harness import as_nobody
+from peer import crc32c
 
 
 def test_check_agrees_with_the_cluster(trio):
@@ -67,15 +68,6 @@ def test_who_may_not_use_the_directory_is_told_so(single):
         assert answer.code == 8 and answer.error == "permission_denied"
         assert "Permission denied" in answer.message and "as the owner of the directory" in answer.message
     assert node.ok("check", "--data-dir", node.data)["ok"] is True
-
-
-def crc32c(data):
-    crc = 0xffffffff
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
-    return crc ^ 0xffffffff
 
 
 def raise_format(path):
