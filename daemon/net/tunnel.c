@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/shortage.h"
 #include "net/hush.h"
 #include "net/socket.h"
 
@@ -51,6 +52,7 @@ struct tunnels {
     uint32_t open_count, leaving_count;
     uint64_t refused;
     struct hush hush;
+    struct shortage shortage;
     uint8_t piece[TLS_RECORD_MAX];
 };
 
@@ -95,6 +97,17 @@ static void tunnel_close(struct tunnel *t)
     }
 }
 
+/* Who is only waited for, else who was let go first; never the last, which was let go just now. */
+static struct tunnel *first_to_go(struct tunnels *ts)
+{
+    struct tunnel *t = TAILQ_FIRST(&ts->leaving);
+
+    while (t && t->state != TUNNEL_LINGERS) {
+        t = TAILQ_NEXT(t, link);
+    }
+    return t ? t : TAILQ_FIRST(&ts->leaving);
+}
+
 /* The server is not there any more, or never will be. */
 static void tunnel_leave(struct tunnel *t)
 {
@@ -110,7 +123,7 @@ static void tunnel_leave(struct tunnel *t)
     ts->leaving_count++;
     set_deadline(t, TUNNEL_LEAVE_MS);
     if (ts->leaving_count > TUNNELS_LEAVING_MAX) {
-        tunnel_close(TAILQ_FIRST(&ts->leaving)); /* never this one: it is the last */
+        tunnel_close(first_to_go(ts));
     }
 }
 
@@ -162,10 +175,10 @@ static void tunnel_fail(struct tunnel *t, int code)
 {
     if (code == -RD_ETLS) {
         tunnel_refuse(t);
-        return;
+    } else {
+        log_debug("net", "HTTPS connection ended", LOG_STR("address", t->peer), LOG_ERR(code));
+        tunnel_close(t);
     }
-    log_debug("net", "HTTPS connection ended", LOG_STR("address", t->peer), LOG_ERR(code));
-    tunnel_close(t);
 }
 
 /* ---- From the client to the server ---- */
@@ -193,11 +206,10 @@ static void pull(struct tunnel *t)
     ssize_t n = tls_read(t->tls, t->all->piece, TLS_RECORD_MAX);
 
     t->wants_write = n == -EAGAIN && tls_wants_write(t->tls);
-    if (n == -EAGAIN) {
-        return;
-    }
     if (n < 0) {
-        tunnel_fail(t, (int)n);
+        if (n != -EAGAIN) {
+            tunnel_fail(t, (int)n);
+        }
         return;
     }
     buf_put(&t->in, t->all->piece, (size_t)n);
@@ -349,8 +361,7 @@ static void deadline_cb(evutil_socket_t fd, short what, void *arg)
 {
     struct tunnel *t = arg;
 
-    (void)fd;
-    (void)what;
+    (void)fd, (void)what;
     if (t->state == TUNNEL_SHAKES) {
         log_refused(t, "has not finished the TLS handshake within 5 s");
     }
@@ -361,19 +372,7 @@ static void deadline_cb(evutil_socket_t fd, short what, void *arg)
 
 static void limit_buffer(int fd)
 {
-    const int size = TUNNEL_BUFFER;
-
-    (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
-}
-
-static void log_exhausted(struct tunnels *ts, int code)
-{
-    uint32_t suppressed;
-
-    if (hush_allows(&ts->hush, hush_key(0, "", code), mono_now_ms(), &suppressed)) {
-        log_error("net", "cannot take HTTPS connections: no descriptor is left, raise LimitNOFILE",
-                  LOG_ERR(code), LOG_U64("suppressed", suppressed));
-    }
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){TUNNEL_BUFFER}, sizeof(int));
 }
 
 static void assign_events(struct tunnel *t)
@@ -398,9 +397,10 @@ int tunnels_enter(struct tunnels *ts, int fd, struct tunnel **out)
     int code = socket_divert(fd, &client, &plain);
 
     if (code) {
-        log_exhausted(ts, code);
+        shortage_note(&ts->shortage, "http", -code);
         return code;
     }
+    shortage_over(&ts->shortage, "http");
     struct tunnel *t = mem_zalloc(sizeof *t);
     t->all = ts;
     t->fd = client;

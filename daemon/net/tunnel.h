@@ -8,10 +8,11 @@
  * Threads:   loop thread only.
  * Ownership: `fd` stays the server's. So does the tunnel, whatever becomes of the client, until
  *            tunnel_let_go(): while the client takes nothing the end of `fd` alone would not be noticed.
- * Limits:    as many tunnels as the server has connections, and TUNNELS_LEAVING_MAX that it has let go; the
- *            oldest of these gives way. TUNNEL_SHAKES_MAX steps of handshakes a turn, in the order in which
- *            they came; TUNNEL_SHAKE_MS for the whole of one. In each direction one record, and
- *            TUNNEL_BUFFER in each socket. Who is let go has TUNNEL_LEAVE_MS to take the rest.
+ * Limits:    as many tunnels as the server has connections, and TUNNELS_LEAVING_MAX that it has let go; of
+ *            these the oldest gives way, first of those who were told all. TUNNEL_SHAKES_MAX steps of
+ *            handshakes a turn, in the order in which they came; TUNNEL_SHAKE_MS for the whole of one. In
+ *            each direction one record, and TUNNEL_BUFFER in each socket. Who is let go has TUNNEL_LEAVE_MS
+ *            to take the rest.
  * Errors:    0 or -errno. Who is refused is told by an alert, and one log line a minute for each host and
  *            reason says so. */
 #ifndef RAFTD_NET_TUNNEL_H

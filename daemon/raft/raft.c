@@ -241,7 +241,8 @@ static bool may_raise_term(const struct raft *r, const struct raft_msg *m)
 
 static bool is_within_reach(uint64_t ours, uint64_t theirs)
 {
-    return theirs <= RAFT_NUMBER_MAX && (theirs <= ours || theirs - ours <= RAFT_AHEAD_MAX);
+    return theirs <= RAFT_NUMBER_MAX &&
+           (ours == 0 || theirs <= ours || theirs - ours <= RAFT_AHEAD_MAX);
 }
 
 bool raft_believes(const struct raft *r, const struct raft_msg *m)

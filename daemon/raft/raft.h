@@ -182,7 +182,9 @@ void effects_done(struct raft_effects *fx);
 
 int raft_step(struct raft *r, mono_ms now, const struct raft_event *event, struct raft_effects *fx);
 
-/* Can these numbers be honest? A message of which they cannot has no effect. */
+/* Can these numbers be honest? A message of which they cannot has no effect. Who has no term, or no log, has
+ * nothing to go by and believes: else a cluster that has lived long could take in nobody, and who was left
+ * too far behind to believe the others could not come back by a reset. */
 bool raft_believes(const struct raft *r, const struct raft_msg *m);
 
 /* Earliest time at which a TICK has work; UINT64_MAX: none. */

@@ -100,7 +100,8 @@ static void inbox_message(struct server *s, struct inbox_item *item)
     s->unbelieved_at = s->now;
     log_error("raft",
               "messages dropped: a member's terms or indexes are absurd; stop it, and if its own "
-              "data has them reset that (raftctl reset)",
+              "data has them reset that (raftctl reset); if all others have them, this node cannot "
+              "follow any more: reset and replace this one",
               LOG_U64("peer", item->from), LOG_U64("term", term));
 }
 

@@ -572,4 +572,7 @@ def test_s8_the_highest_term_that_is_believed(trio):
     leader = impostor.cluster.leader()
     leader.ok("put", "k", "v")
     assert leader.status()["term"] < term + AHEAD_MAX + 20
+
+    fourth = impostor.cluster.add_node()  # its own numbers are 0
+    assert leader.ok("replace-server", impostor.gone.id, fourth.id, fourth.address)["added"] == fourth.id
     assert impostor.cluster.settled()

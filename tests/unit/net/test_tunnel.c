@@ -385,6 +385,46 @@ static void few_may_leave_slowly(void **state)
     soon(r, stats(r).leaving == 0);
 }
 
+/* Those who have been told all are only waited for: they go before one that still has to be given the rest. */
+static void who_has_all_goes_first(void **state)
+{
+    struct rig *r = *state;
+    static struct end ends[TUNNELS_LEAVING_MAX + 6];
+    static uint8_t data[KEPT_MAX];
+    uint8_t piece[16384];
+    struct end slow = end_open(r);
+    size_t sent = 0;
+    size_t received = 0;
+    int got;
+
+    assert_int_equal(setsockopt(slow.fd, SOL_SOCKET, SO_RCVBUF, &(int){4096}, sizeof(int)), 0);
+    for (int quiet = 0; quiet < 5 && sent < sizeof data; quiet++) {
+        ssize_t n = send(slow.server, data + sent, sizeof data - sent, 0);
+        sent += n > 0 ? (size_t)n : 0;
+        quiet = n > 0 ? 0 : quiet;
+        turn(r);
+    }
+    server_close(&slow);
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        ends[i] = end_open(r);
+        expect_echo(&ends[i]);
+        server_close(&ends[i]);
+        turn(r);
+        assert_true(stats(r).leaving <= TUNNELS_LEAVING_MAX);
+    }
+    while ((got = result(&slow, SSL_read(slow.tls, piece, sizeof piece))) >= 0) {
+        received += (size_t)got;
+        turn(r);
+    }
+    assert_int_equal(received, sent);
+    assert_int_equal(SSL_get_shutdown(slow.tls), SSL_RECEIVED_SHUTDOWN);
+    end_close(&slow);
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        end_close(&ends[i]);
+    }
+    soon(r, stats(r).leaving == 0);
+}
+
 /* ---- Handshakes ---- */
 
 /* All of them have said hello; a turn answers some. */
@@ -561,6 +601,7 @@ int main(void)
         TEST(a_reset_is_an_end),
         TEST(a_server_that_waits_no_longer),
         TEST(few_may_leave_slowly),
+        TEST(who_has_all_goes_first),
         TEST(a_turn_has_its_share_of_handshakes),
         TEST(plain_words_are_answered),
         TEST(clients_that_are_refused),

@@ -370,6 +370,40 @@ static void absurd_numbers_do_not_come_in(void **state)
     rig_done(&g);
 }
 
+/* A cluster that has lived long, and a new node, or one that was reset. */
+static void who_has_nothing_believes_a_long_history(void **state)
+{
+    (void)state;
+    const raft_index there = RAFT_AHEAD_MAX + 9;
+    struct rig g = {.r = rig_core(1), .now = 1000};
+    struct raft_view v;
+
+    raft_start(g.r, g.now);
+    rig_step(&g, &(struct raft_event){.type = RAFT_EV_ADOPT, .found = {.cluster = &rig_cluster}});
+    rig_save(&g);
+    rig_hear(&g, append(RAFT_NUMBER_MAX + 1, there, there));
+    rig_hear(&g, append(there, RAFT_NUMBER_MAX + 1, there));
+    raft_view_get(g.r, &v);
+    assert_int_equal(v.term, 0);
+    rig_hear(&g, append(there, there, there));
+    raft_view_get(g.r, &v);
+    assert_int_equal(v.term, there);
+    rig_save(&g);
+    struct raft_msg piece = {.type = RAFT_MSG_SNAPSHOT,
+                             .cluster = rig_cluster,
+                             .from = 2,
+                             .to = 1,
+                             .term = there,
+                             .index = there,
+                             .log_term = there};
+    rig_step(&g, &(struct raft_event){.type = RAFT_EV_MESSAGE, .message = &piece});
+    assert_ptr_equal(g.fx.snapshot, &piece);
+    rig_hear(&g, append(there + RAFT_AHEAD_MAX + 1, there, there)); /* now it has one to go by */
+    raft_view_get(g.r, &v);
+    assert_int_equal(v.term, there);
+    rig_done(&g);
+}
+
 static void another_leader_in_our_term_stops_us(void **state)
 {
     (void)state;
@@ -399,6 +433,7 @@ int main(void)
         cmocka_unit_test(a_vote_is_given_time_for_two_disks),
         cmocka_unit_test(a_late_acknowledgement_still_hears_of_the_commit),
         cmocka_unit_test(absurd_numbers_do_not_come_in),
+        cmocka_unit_test(who_has_nothing_believes_a_long_history),
         cmocka_unit_test(another_leader_in_our_term_stops_us),
     };
 
