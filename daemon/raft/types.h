@@ -19,8 +19,10 @@ typedef uint32_t raft_id;    /* 0: nobody */
 #define RAFT_NUMBER_MAX (UINT64_C(1) << 62)
 
 /* No member is so many terms or entries ahead of another: a thousand a second, for 34 years. A term is
- * never forgotten, so an absurd one that came in would leave the cluster without any to come. */
-#define RAFT_AHEAD_MAX (UINT64_C(1) << 40)
+ * never forgotten, so an absurd one that came in would leave the cluster without any to come. Who believes
+ * one at the very end and goes on is beyond what those believe who have not heard it; so no single bit that
+ * is flipped leads there: that of 2^39 leaves as much again. */
+#define RAFT_AHEAD_MAX ((UINT64_C(1) << 40) - 1)
 
 enum {
     RAFT_MEMBERS_MAX = 31,

@@ -362,6 +362,9 @@ static void absurd_numbers_do_not_come_in(void **state)
     rig_hear(&g, append(RAFT_NUMBER_MAX + 1, 1, 1));
     rig_hear(&g, append(9, RAFT_NUMBER_MAX + 1, 1));
     rig_hear(&g, append(1 + RAFT_AHEAD_MAX + 1, 1, 1));
+    for (int bit = 40; bit < 64; bit++) { /* one that was flipped */
+        rig_hear(&g, append(1 | UINT64_C(1) << bit, 1, 1));
+    }
     raft_view_get(g.r, &v);
     assert_int_equal(v.term, 1);
     rig_hear(&g, append(1 + RAFT_AHEAD_MAX, 1, 1));
