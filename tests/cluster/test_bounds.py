@@ -377,7 +377,7 @@ def test_s4_slow_hellos(steady):
                 send(s, bytes([byte]))
             time.sleep(0.1)
             ended = has_ended(slow[i % len(slow)])
-            assert not ended or time.monotonic() - began >= HELLO_S, "too early"
+            assert not ended or time.monotonic() - began >= HELLO_S - 0.1, "too early"
             if time.monotonic() - began > (HELLO_S + 0.5) * SLOWDOWN:
                 break
         # Sooner than 3 s after the last byte, which would mean that each byte extends the time.
