@@ -415,7 +415,7 @@ static void take_piece(struct core *c, struct cursor *in)
 }
 
 /* What the pieces held is the state now, on disk; the head was checked against the message. It is written only
- * when its term is on disk, too. */
+ * when its term is on disk, too, and the node drops it when as much has been committed meanwhile. */
 static void install(struct core *c, struct cursor *in)
 {
     uint8_t how = cursor_u8(in);
@@ -426,7 +426,8 @@ static void install(struct core *c, struct cursor *in)
         return;
     }
     c->piece = (struct raft_msg){0};
-    if (piece.type == 0 || at.index <= c->flushed.index || at.term == 0) {
+    if (piece.type == 0 || at.index <= c->flushed.index || at.index <= c->view.commit ||
+        at.term == 0) {
         return;
     }
     at.membership = how < 0xf0 ? any_membership(in) : NULL;
