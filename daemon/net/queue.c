@@ -107,7 +107,6 @@ static bool lane_commit(struct queue *q, enum queue_lane lane, struct queue_bloc
     if (q->checks_heads) {
         frame_check_head(block->bytes.data + before);
     }
-
     if (waiting != 0 && waiting + added > lane_limit(lane, bytes_max)) {
         block->bytes.size = before;
         if (before == 0) {

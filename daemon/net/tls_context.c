@@ -153,9 +153,8 @@ static int load_ca(struct tls_context *x, const struct tls_files *files, struct 
 
 /* ---- Do they fit? ---- */
 
-/* As a peer will look at it, but for the time: who starts with a wrong clock, or with a certificate
- * that has expired, starts, and can be given another. */
-/* As peers will do it; they look at the times, too. */
+/* As a peer will look at it. `now`: at the times, too; else not, for who starts with a wrong clock, or with a
+ * certificate that has expired, starts, and can be given another. */
 static int verify_as(const struct tls_context *x, int purpose, bool now)
 {
     X509_STORE_CTX *verify = X509_STORE_CTX_new();

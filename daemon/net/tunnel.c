@@ -363,6 +363,7 @@ static void deadline_cb(evutil_socket_t fd, short what, void *arg)
 
     (void)fd, (void)what;
     if (t->state == TUNNEL_SHAKES) {
+        _Static_assert(TUNNEL_SHAKE_MS == 5000, "the line says so, and docs/tls.md");
         log_refused(t, "has not finished the TLS handshake within 5 s");
     }
     tunnel_close(t);

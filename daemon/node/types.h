@@ -20,8 +20,8 @@ enum {
 enum {
     PEER_PROTOCOL_MIN = 1,
     PEER_PROTOCOL_MAX = 2,
-    PEER_PROTOCOL_SUMS =
-        2, /* who offers it puts a sum on every frame, and understands checked heads */
+    /* Who offers it puts a sum on every frame, and understands checked heads. */
+    PEER_PROTOCOL_SUMS = 2,
 };
 
 /* What a data directory has promised, as somebody it promised it to remembers. It holds for the whole

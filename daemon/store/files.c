@@ -82,7 +82,7 @@ static int read_identity(const struct store_env *env, MDB_txn *txn, bool *found,
     }
     if (rc == 0) {
         uint32_t format = store_record_format(value.mv_data, value.mv_size);
-        if (format != 0 && (format < STORE_FORMAT_MIN || format > STORE_FORMAT)) {
+        if (format != 0 && !store_record_reads(format)) {
             return refuse_format(env, txn, format);
         }
         why = store_record_get_identity(value.mv_data, value.mv_size, out);

@@ -79,6 +79,11 @@ void store_record_put_identity(const struct store_identity *identity,
     seal(STORE_NAME_FMT, out, STORE_IDENTITY_SIZE);
 }
 
+bool store_record_reads(uint32_t format)
+{
+    return format >= STORE_FORMAT_MIN && format <= STORE_FORMAT;
+}
+
 const char *store_record_get_identity(const void *data, size_t size, struct store_identity *out)
 {
     struct store_identity found;
@@ -89,7 +94,7 @@ const char *store_record_get_identity(const void *data, size_t size, struct stor
         return why;
     }
     found.format = cursor_u32(&c);
-    if (found.format < STORE_FORMAT_MIN || found.format > STORE_FORMAT) {
+    if (!store_record_reads(found.format)) {
         return "the format is of another version of raftd";
     }
     if (size != STORE_IDENTITY_SIZE) {

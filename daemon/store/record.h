@@ -57,6 +57,7 @@ void store_record_put_identity(const struct store_identity *identity,
 const char *store_record_get_identity(const void *data, size_t size, struct store_identity *out);
 /* Of an identity, of whatever format; 0: it cannot be told. */
 uint32_t store_record_format(const void *data, size_t size);
+bool store_record_reads(uint32_t format); /* does this raftd? */
 bool store_record_same_identity(const struct store_identity *a, const struct store_identity *b);
 
 void store_record_put_hard(const struct store_hard *hard, uint8_t out[STORE_HARD_SIZE]);

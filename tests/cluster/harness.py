@@ -188,6 +188,11 @@ class Node:
         finally:
             connection.close()
 
+    def connect_http(self):
+        """A TCP connection to its HTTP side."""
+        host, port = self.http.rsplit(":", 1)
+        return socket.create_connection((host, int(port)), timeout=10 * SLOWDOWN)
+
     # ---- Configuration ----
 
     def write_conf(self):

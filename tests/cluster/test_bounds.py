@@ -28,7 +28,7 @@ import pytest
 from certs import Certs
 from conftest import unmoved
 from cost import MIB, Cost, cpu_share
-from harness import SLOWDOWN, Cluster, wait_until
+from harness import SLOWDOWN, Cluster, Node, wait_until
 from load import Load
 from peer import (CHANGE, FORWARD, HELLO, HELLO_S, PROGRESS, PROGRESS_ASK, RAFT, closed_at_once, cluster_id, connect,
                   frame, frame_head, greeted, hello, is_closed, message, raw_frame, send, store_of, varint)
@@ -425,11 +425,6 @@ def test_s4_slow_requests_on_the_admin_socket(steady):
 
 # ---- S5: no descriptor is left ----
 
-def http_connect(node):
-    host, port = node.http.rsplit(":", 1)
-    return socket.create_connection((host, int(port)), timeout=10 * SLOWDOWN)
-
-
 def admin_request(envelope):
     return struct.pack("<IBBH", 4 + len(envelope), 1, 0, len(envelope)) + envelope
 
@@ -437,7 +432,7 @@ def admin_request(envelope):
 PORTS = {  # how to connect, whose lines the log has, what is answered there
     "peer": (connect, "net", hello(777)),
     "admin": (admin_connect, "admin", admin_request(b"\x08\x01\x12\x06leader")),
-    "http": (http_connect, "http", b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"),
+    "http": (Node.connect_http, "http", b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"),
 }
 
 

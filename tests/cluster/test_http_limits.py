@@ -17,6 +17,7 @@ import pytest
 from cost import KEPT_BY_SANITIZER, MIB, anonymous_bytes, cpu_seconds, descriptors
 from harness import ROOT, SLOWDOWN, wait_until
 from load import Load
+from peer import send
 
 GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
 REQUEST_S = 10  # a whole request has to be there by then
@@ -89,20 +90,6 @@ def _leader(trio, request):
 
 # ---- Clients ----
 
-def connect(node):
-    host, port = node.http.rsplit(":", 1)
-    s = socket.create_connection((host, int(port)), timeout=10 * SLOWDOWN)
-    s.settimeout(10 * SLOWDOWN)
-    return s
-
-
-def send(s, data):
-    try:
-        s.sendall(data)
-    except OSError:
-        pass  # closed already
-
-
 def read_all(s):
     """What is said up to the end of the connection."""
     said = b""
@@ -120,7 +107,7 @@ def status_of(said):
 
 def refused(node, data):
     """Send it over a connection of its own: the status of the answer, None when there was none."""
-    with connect(node) as s:
+    with node.connect_http() as s:
         send(s, data)
         return status_of(read_all(s))
 
@@ -133,7 +120,7 @@ def reset(s):
 # ---- Attacks ----
 
 def test_slow_loris(leader):
-    crowd = [connect(leader) for _ in range(300)]
+    crowd = [leader.connect_http() for _ in range(300)]
     began, open_ones = time.monotonic(), list(crowd)
     selector = selectors.DefaultSelector()
     for s in crowd:
@@ -166,7 +153,7 @@ def test_headers_that_are_too_large(leader):
         assert refused(leader, data) in (400, None), data[:60]
     crowd = []
     for _ in range(500):  # the most memory for the fewest bytes
-        s = connect(leader)
+        s = leader.connect_http()
         send(s, start + b":\n" * (LINES_MAX - 10))
         crowd.append(s)
     for s in crowd:
@@ -184,7 +171,7 @@ def test_bodies_and_methods(leader):
         assert refused(leader, post + head + b"x" * 4 * MIB) in (status, None), head
     # Chunks that never end: bufferevents with a read watermark never come back from the first one.
     for tail in (b"a" * 20000, b"a" * 4 * MIB, b"\r\n" * MIB, b"\r" * 40000):
-        s = connect(leader)
+        s = leader.connect_http()
         send(s, post + b"Transfer-Encoding: chunked\r\n\r\n" + tail)
         assert leader.get("/livez").status == 200, tail[:4]
         reset(s)
@@ -195,7 +182,7 @@ def test_bodies_and_methods(leader):
 def test_a_long_poll_that_is_reset_costs_nothing(leader):
     etag = leader.get("/v1/leader").obj["etag"]
     for _ in range(50):
-        s = connect(leader)
+        s = leader.connect_http()
         send(s, f"GET /v1/leader?wait=10m&after={etag} HTTP/1.1\r\n\r\n".encode())
         wait_until(lambda: metrics(leader)["raftd_http_watchers"] == 1, 5, "it waits")
         reset(s)
@@ -204,7 +191,7 @@ def test_a_long_poll_that_is_reset_costs_nothing(leader):
 
 def test_pipelined(leader):
     count = 10000
-    with connect(leader) as s:
+    with leader.connect_http() as s:
         began = time.monotonic()
         data = b"".join(GET.replace(b"/livez", b"/livez" if i % 3 else b"/health/follower")
                         for i in range(count))
@@ -225,7 +212,7 @@ def test_pipelined(leader):
 
 
 def test_two_thousand_connections(leader):
-    crowd = [connect(leader) for _ in range(2000)]
+    crowd = [leader.connect_http() for _ in range(2000)]
     wait_until(lambda: metrics(leader)["raftd_http_connections"] <= 1024 + SPARE, 5,
                "the slowest are cut off")
     for s in crowd:
@@ -248,7 +235,7 @@ def not_reset(s):
 def test_five_hundred_that_ask_as_fast_as_they_can(leader):
     """Each sends its next request when it has an answer."""
     selector, answers = selectors.DefaultSelector(), 0
-    crowd = [connect(leader) for _ in range(500)]
+    crowd = [leader.connect_http() for _ in range(500)]
     for i, s in enumerate(crowd):
         path = (b"/livez", b"/metrics", b"/v1/status", b"/v1/leader")[i % 4]
         request = GET.replace(b"/livez", path)
@@ -273,7 +260,7 @@ def test_random_bytes(leader):
               b"\r\n\r\n", b"\n", b"Transfer-Encoding: chunked", b"Content-Length: 0", b"Expect: "
               b"100-continue", b"Connection: close", b"0\r\n", b"5\r\n", b"\0", b"%00", b":", b" "]
     for i in range(1500):
-        with connect(leader) as s:
+        with leader.connect_http() as s:
             if i % 3:
                 send(s, b"".join(source.choices(pieces, k=source.randrange(30))))
             else:
@@ -285,7 +272,7 @@ def test_random_bytes(leader):
 def test_thousands_of_connections_one_after_the_other(leader):
     began = time.monotonic()
     for i in range(6000):
-        s = connect(leader)
+        s = leader.connect_http()
         if i % 3 == 1:
             send(s, GET if i % 2 else GET[:10])
         if i % 3 == 2:

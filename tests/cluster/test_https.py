@@ -34,25 +34,23 @@ def secured(cluster, path):
     return certs
 
 
-@pytest.fixture(name="secure")
-def _secure(make_cluster, tmp_path):
-    """Three nodes that formed a cluster; the leader claims."""
-    cluster = make_cluster(3)
-    cluster.certs = secured(cluster, tmp_path)
+def claiming(cluster, path):
+    """It formed, and its leader claims."""
+    cluster.certs = secured(cluster, path)
     cluster.formed()
     leader = cluster.leader()
     wait_until(lambda: leader.get("/health/leader").status == 200, 10, "the leader claims")
     return cluster
 
 
+@pytest.fixture(name="secure")
+def _secure(make_cluster, tmp_path):
+    return claiming(make_cluster(3), tmp_path)
+
+
 @pytest.fixture(name="one")
 def _one(make_cluster, tmp_path):
-    """One node that leads."""
-    cluster = make_cluster(1)
-    cluster.certs = secured(cluster, tmp_path)
-    cluster.formed()
-    wait_until(lambda: cluster[1].get("/health/leader").status == 200, 10, "it leads")
-    return cluster[1]
+    return claiming(make_cluster(1), tmp_path)[1]
 
 
 # ---- Clients ----
@@ -61,13 +59,8 @@ def trusting(node, ca="ca.crt"):
     return ssl.create_default_context(cafile=node.cluster.certs.path(ca))
 
 
-def dial(node):
-    host, port = node.http.rsplit(":", 1)
-    return socket.create_connection((host, int(port)), timeout=10 * SLOWDOWN)
-
-
 def shaken(node, context=None):
-    return (context or trusting(node)).wrap_socket(dial(node), server_hostname=node.http.rsplit(":", 1)[0])
+    return (context or trusting(node)).wrap_socket(node.connect_http(), server_hostname=node.http.rsplit(":", 1)[0])
 
 
 def ask(node, path, headers=None, context=None):
@@ -292,7 +285,7 @@ def say_nonsense(node):
         if i % 3:
             for _ in range(source.randrange(1, 5)):
                 data[source.randrange(len(data))] = source.randrange(256)
-        s = dial(node)
+        s = node.connect_http()
         try:
             s.sendall(data)
             if i % 2:
@@ -323,7 +316,7 @@ def test_who_is_slow_costs_little(secure):
         crowd = [shaken(leader, context) for _ in range(IDLE)]
         each = (anonymous_bytes(leader) - memory) // IDLE
         began = time.monotonic()
-        silent = [dial(leader) for _ in range(SILENT)]
+        silent = [leader.connect_http() for _ in range(SILENT)]
         for s in silent[::2]:
             s.sendall(half)
         stalled = stalled_reader(leader)

@@ -14,6 +14,7 @@
 #include "base/check.h"
 #include "base/err.h"
 #include "base/units.h"
+#include "msgs.h"
 #include "node/node.h"
 #include "raft/membership.h"
 #include "target.h"
@@ -250,14 +251,6 @@ static void hear_frame(struct world *w, struct cursor *in)
 
 static void hear_answer(struct world *w, struct cursor *in)
 {
-    static const enum raft_msg_type types[RAFT_MSG_TYPE_COUNT] = {
-        [RAFT_MSG_PRE_VOTE] = RAFT_MSG_PRE_VOTE_REPLY,
-        [RAFT_MSG_VOTE] = RAFT_MSG_VOTE_REPLY,
-        [RAFT_MSG_APPEND] = RAFT_MSG_APPEND_REPLY,
-        [RAFT_MSG_READ_INDEX] = RAFT_MSG_READ_INDEX_REPLY,
-        [RAFT_MSG_TIMEOUT_NOW] = RAFT_MSG_TIMEOUT_NOW_REPLY,
-        [RAFT_MSG_SNAPSHOT] = RAFT_MSG_SNAPSHOT_REPLY,
-    };
     uint32_t have = w->sent_count < SENT_MAX ? w->sent_count : SENT_MAX;
     uint8_t back = cursor_u8(in);
 
@@ -266,7 +259,7 @@ static void hear_answer(struct world *w, struct cursor *in)
     }
     struct raft_msg asked = w->sent[(w->sent_count - 1 - (back & 63) % have) % SENT_MAX];
     struct peer_msg msg = {.type = PEER_RAFT, .raft = asked};
-    msg.raft.type = types[asked.type];
+    msg.raft.type = msgs_reply_of(asked.type);
     msg.raft.from = asked.to;
     msg.raft.to = SELF;
     msg.raft.index = asked.index + asked.entries_count;

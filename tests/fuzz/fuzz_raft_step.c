@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "base/check.h"
 #include "base/err.h"
+#include "msgs.h"
 #include "raft/membership.h"
 #include "raft_rules.h"
 #include "target.h"
@@ -340,15 +341,6 @@ static void hear_leader(struct core *c, struct cursor *in)
     deliver(c, &m, in);
 }
 
-static const enum raft_msg_type reply_types[RAFT_MSG_TYPE_COUNT] = {
-    [RAFT_MSG_PRE_VOTE] = RAFT_MSG_PRE_VOTE_REPLY,
-    [RAFT_MSG_VOTE] = RAFT_MSG_VOTE_REPLY,
-    [RAFT_MSG_APPEND] = RAFT_MSG_APPEND_REPLY,
-    [RAFT_MSG_READ_INDEX] = RAFT_MSG_READ_INDEX_REPLY,
-    [RAFT_MSG_TIMEOUT_NOW] = RAFT_MSG_TIMEOUT_NOW_REPLY,
-    [RAFT_MSG_SNAPSHOT] = RAFT_MSG_SNAPSHOT_REPLY,
-};
-
 /* The answer to one of the last messages, good or not. */
 static void hear_answer(struct core *c, struct cursor *in)
 {
@@ -361,7 +353,7 @@ static void hear_answer(struct core *c, struct cursor *in)
     }
     struct raft_msg asked = c->sent[(c->sent_count - 1 - back % have) % SENT_MAX];
     struct raft_msg m = asked;
-    m.type = reply_types[asked.type];
+    m.type = msgs_reply_of(asked.type);
     if (m.type == 0) {
         return;
     }

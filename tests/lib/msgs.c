@@ -81,6 +81,20 @@ static const char *decline_name(uint64_t why)
     return why < RAFT_DECLINE_COUNT ? names[why] : names[0];
 }
 
+enum raft_msg_type msgs_reply_of(enum raft_msg_type type)
+{
+    static const enum raft_msg_type replies[RAFT_MSG_TYPE_COUNT] = {
+        [RAFT_MSG_PRE_VOTE] = RAFT_MSG_PRE_VOTE_REPLY,
+        [RAFT_MSG_VOTE] = RAFT_MSG_VOTE_REPLY,
+        [RAFT_MSG_APPEND] = RAFT_MSG_APPEND_REPLY,
+        [RAFT_MSG_READ_INDEX] = RAFT_MSG_READ_INDEX_REPLY,
+        [RAFT_MSG_TIMEOUT_NOW] = RAFT_MSG_TIMEOUT_NOW_REPLY,
+        [RAFT_MSG_SNAPSHOT] = RAFT_MSG_SNAPSHOT_REPLY,
+    };
+
+    return replies[type];
+}
+
 void msgs_text(const struct raft_msg *m, struct buf *out)
 {
     buf_printf(out, "%" PRIu32 "->%" PRIu32 " %s term=%" PRIu64, m->from, m->to,

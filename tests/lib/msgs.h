@@ -16,6 +16,9 @@ const char *msgs_entry_name(enum raft_entry_type type);
 /* The type with that name, or 0. */
 enum raft_msg_type msgs_type_by_name(const char *name);
 
+/* What answers a message of this type; 0: nothing does. */
+enum raft_msg_type msgs_reply_of(enum raft_msg_type type);
+
 /* One line without a newline: "1->2 append term=1 ..." with every field that counts for the type.
  * Appended to `out`. */
 void msgs_text(const struct raft_msg *m, struct buf *out);
