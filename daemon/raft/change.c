@@ -36,6 +36,15 @@ static bool has_caught_up(const struct raft *r, const struct progress *p)
     return p && p->had_all_at && r->now < p->had_all_at + r->config.election_timeout_ms;
 }
 
+/* Of a round as young as this nobody can say yet that it was too long: not of one who was added just
+ * now, not after a snapshot, not in a new term. Its end is near, whatever it is. */
+static bool round_is_open(const struct raft *r, const struct progress *p)
+{
+    bool is_down = p->contact && !progress_answers(p);
+
+    return !is_down && r->now < p->round_began + r->config.election_timeout_ms;
+}
+
 static int check_caught_up(const struct raft *r, const struct raft_change *c,
                            struct raft_reason *why)
 {
@@ -43,6 +52,11 @@ static int check_caught_up(const struct raft *r, const struct raft_change *c,
 
     if (c->kind != RAFT_CHANGE_PROMOTE || c->force || has_caught_up(r, p)) {
         return 0;
+    }
+    if (p && round_is_open(r, p)) {
+        return raft_refuse(why, -RD_ENOT_READY,
+                           "node # has # of # entries, and may catch up within this round", c->id,
+                           p->match, r->log.last);
     }
     return raft_refuse(
         why, -RD_ENOT_CAUGHT_UP,

@@ -1,6 +1,7 @@
 """Growing and shrinking: through any member, one change at a time, everywhere or nowhere."""
 import re
 import shutil
+import threading
 
 from harness import ELECTION_TIMEOUT_S, SLOWDOWN, wait_until
 from load import Load
@@ -233,6 +234,22 @@ def test_replace(make_cluster):
     assert (done["added"], done["removed"]) == (5, leader.id)
     left = [n for n in cluster.running() if n is not leader]
     cluster.agree_on({n.id: "voter" for n in left}, among=left)
+
+
+def test_promoted_by_a_leader_that_is_new(make_cluster):
+    """It has not heard the learner yet, which has everything: that is no reason to refuse."""
+    cluster = make_cluster(3, options={"raft.election_timeout": "5s"}).formed()
+    leader = cluster.leader()
+    learner = cluster.add_node()
+    leader.ok("add-server", 4, learner.address, "--learner")
+    learner.ok("wait", "--for", "caught-up")
+    learner.pause()
+    leader.ok("step-down")
+    heard_again = threading.Timer(0.5, learner.resume)
+    heard_again.start()
+    promoted = leader.ctl("promote", 4)
+    heard_again.join()
+    assert promoted.code == 0 and promoted.obj["role"] == "voter", promoted
 
 
 def test_too_few_voters_would_be_left(make_cluster):

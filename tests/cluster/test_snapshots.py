@@ -78,7 +78,8 @@ def test_several_receivers_at_once(make_cluster):
     fresh = [cluster.add_node() for _ in range(4)]
     for node in fresh:
         first.ok("add-server", node.id, node.address, "--learner", "--no-wait")
-    wait_until(lambda: all(n.status()["applied_index"] >= 1500 for n in fresh), 30, "all have caught up")
+    for node in fresh:
+        node.ok("wait", "--for", "caught-up", timeout="30s")
     assert all(installed(n) == 1 for n in fresh), [installed(n) for n in fresh]
     for node in fresh:
         assert first.ok("promote", node.id)["role"] == "voter"

@@ -266,7 +266,7 @@ static void who_is_promoted_counts_from_the_entry_on(void **state)
     rig_lead_alone(&g);
     assert_int_equal(ask(&g, RAFT_CHANGE_ADD, 2, false), 0);
     rig_save(&g);
-    assert_int_equal(ask(&g, RAFT_CHANGE_PROMOTE, 2, false), -RD_ENOT_CAUGHT_UP);
+    assert_int_equal(ask(&g, RAFT_CHANGE_PROMOTE, 2, false), -RD_ENOT_READY);
     assert_int_equal(ask(&g, RAFT_CHANGE_PROMOTE, 2, true), -RD_EUNREACHABLE);
     acknowledge(&g, 2, 3, 3);
     assert_int_equal(ask(&g, RAFT_CHANGE_PROMOTE, 2, false), 0);
