@@ -55,21 +55,30 @@ void formation_reason(const struct node *n, char *text, size_t size)
                    n->config.founders_count, n->config.founders[0].id);
 }
 
-static void found(struct node *n)
+static void found_with(struct node *n, const struct raft_member *members, uint32_t count)
 {
     struct raft_membership *m = mem_zalloc(sizeof *m);
 
-    for (uint32_t i = 0; i < n->config.founders_count; i++) {
-        raft_id id = n->config.founders[i].id;
-        struct raft_member member = {.id = id, .role = RAFT_VOTER, .session = 1};
-        member.store =
-            id == n->config.raft.id ? n->config.raft.store : hello_peer(n, id)->hello.store;
-        memcpy(member.address, n->config.founders[i].address, sizeof member.address);
-        membership_insert(m, &member);
+    for (uint32_t i = 0; i < count; i++) {
+        membership_insert(m, &members[i]);
     }
     node_step(n, &(struct raft_event){.type = RAFT_EV_FOUND,
                                       .found = {.cluster = &n->fresh_cluster, .membership = m}});
     mem_free(m);
+}
+
+static void found(struct node *n)
+{
+    struct raft_member members[RAFT_VOTERS_MAX];
+
+    for (uint32_t i = 0; i < n->config.founders_count; i++) {
+        raft_id id = n->config.founders[i].id;
+        members[i] = (struct raft_member){.id = id, .role = RAFT_VOTER, .session = 1};
+        members[i].store =
+            id == n->config.raft.id ? n->config.raft.store : hello_peer(n, id)->hello.store;
+        memcpy(members[i].address, n->config.founders[i].address, sizeof members[i].address);
+    }
+    found_with(n, members, n->config.founders_count);
 }
 
 static bool adopt(struct node *n, const struct raft_view *view)
@@ -105,4 +114,76 @@ void formation_turn(struct node *n)
         }
     }
     found(n);
+}
+
+/* ---- Bootstrap: a cluster of this node alone ---- */
+
+/* Answers when this node cannot; true: it can. */
+static bool may_bootstrap(struct node *n, uint64_t token, const struct raft_view *view)
+{
+    const struct raft_membership *m = raft_membership(n->raft);
+    char why[80];
+
+    if (n->bootstrap_token) {
+        node_refuse(n, token, -RD_ENOT_READY, "another bootstrap is under way");
+    } else if (m->members_count > 0 || view->last > 0 || uuid_is_set(&view->cluster)) {
+        bool alone = m->members_count == 1 && membership_is_voter(m, n->config.raft.id);
+        (void)snprintf(why, sizeof why, "this node is in a cluster of %" PRIu32 " members already",
+                       m->members_count);
+        node_refuse(n, token, alone ? 0 : -RD_EALREADY_MEMBER, why);
+    } else if (n->config.founders_count > 0) {
+        node_refuse(n, token, -RD_ENOT_READY,
+                    "a cluster forms here from the member list of the configuration");
+    } else if (n->config.address[0] == 0) {
+        node_refuse(n, token, -RD_EINVALID,
+                    "node.advertise is needed: listen is a wildcard that nobody can dial");
+    } else {
+        return true;
+    }
+    return false;
+}
+
+void node_bootstrap(struct node *n, uint64_t token, mono_ms deadline)
+{
+    struct raft_member self = {
+        .id = n->config.raft.id, .role = RAFT_VOTER, .store = n->config.raft.store, .session = 1};
+    struct raft_view view;
+
+    raft_view_get(n->raft, &view);
+    if (may_bootstrap(n, token, &view)) {
+        memcpy(self.address, n->config.address, sizeof self.address);
+        found_with(n, &self, 1);
+        n->bootstrap_token = token;
+        n->bootstrap_deadline = deadline;
+    }
+}
+
+void bootstrap_turn(struct node *n)
+{
+    struct raft_view view;
+
+    if (!n->bootstrap_token) {
+        return;
+    }
+    raft_view_get(n->raft, &view);
+    if (view.state == RAFT_LEADER && view.leader_committed) {
+        node_answer_add(n, n->bootstrap_token, 0);
+        n->bootstrap_token = 0;
+    } else if (n->now >= n->bootstrap_deadline) {
+        node_answer_add(n, n->bootstrap_token, -RD_EUNKNOWN_OUTCOME);
+        n->bootstrap_token = 0;
+    }
+}
+
+bool bootstrap_cancel(struct node *n, uint64_t token)
+{
+    bool is_it = n->bootstrap_token == token;
+
+    n->bootstrap_token = is_it ? 0 : n->bootstrap_token;
+    return is_it;
+}
+
+mono_ms bootstrap_deadline(const struct node *n)
+{
+    return n->bootstrap_token ? n->bootstrap_deadline : UINT64_MAX;
 }

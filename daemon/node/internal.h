@@ -308,6 +308,18 @@ bool writes_cancel(struct node *n, uint64_t token);
 void writes_removed(struct node *n, bool applied);
 mono_ms writes_deadline(const struct node *n);
 
+/* output.c */
+/* A message of the core's, which goes on here: it may leave now, or with the batch that makes it true:
+ * the next one when something waits to be handed over, else the one on its way (trap 43). */
+void output_message(struct node *n, struct raft_out *o);
+void output_batch_left(struct node *n); /* all that was gathered waits for this one now */
+void output_release(struct node *n);    /* and that is durable */
+void output_free(struct node *n);
+
+/* apply.c */
+bool apply_is_behind(const struct node *n);
+void apply_turn(struct node *n);
+
 /* behind.c */
 struct state_rows *
 behind_rows(struct node *n); /* where changes of the state gather; NULL: nowhere */
@@ -396,6 +408,9 @@ void refusals_free(struct node *n);
 /* formation.c */
 void formation_init(struct node *n);
 void formation_turn(struct node *n);
+void bootstrap_turn(struct node *n);
+bool bootstrap_cancel(struct node *n, uint64_t token);
+mono_ms bootstrap_deadline(const struct node *n);
 void formation_reason(const struct node *n, char *text, size_t size);
 
 /* reach.c */
