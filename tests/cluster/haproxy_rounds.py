@@ -11,6 +11,7 @@ change the first connection reached the new leader. Exit status: 0 all of it hel
 The build under test is RAFTD_BUILD (default: build/).
 """
 import argparse
+import contextlib
 import re
 import socket
 import subprocess
@@ -42,7 +43,8 @@ class Service(threading.Thread):
             except OSError:
                 return
             self.sessions.append(session)
-            session.sendall(b"%d\n" % self.node.id)
+            with contextlib.suppress(OSError):  # HAProxy may have given it up
+                session.sendall(b"%d\n" % self.node.id)
 
     def close(self):
         self.listener.shutdown(socket.SHUT_RDWR)
