@@ -262,18 +262,19 @@ static void on_signal(int number)
     (void)raise(number);
 }
 
+static const int ending_signals[] = {SIGINT, SIGTERM, SIGHUP};
+
 /* The signal then ends the process, as it would have; who ignores one goes on doing so. */
 static void mind_signals(const char *temporary)
 {
-    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
     const struct sigaction ours = {.sa_handler = on_signal,
                                    .sa_flags = (int)(SA_RESETHAND | SA_NODEFER)};
     struct sigaction now;
 
     unfinished = temporary;
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        if (sigaction(numbers[i], NULL, &now) == 0 && now.sa_handler == SIG_DFL) {
-            (void)sigaction(numbers[i], &ours, NULL);
+    for (size_t i = 0; i < sizeof ending_signals / sizeof ending_signals[0]; i++) {
+        if (sigaction(ending_signals[i], NULL, &now) == 0 && now.sa_handler == SIG_DFL) {
+            (void)sigaction(ending_signals[i], &ours, NULL);
         }
     }
 }
@@ -318,6 +319,27 @@ static int check_target(const char *path, struct ctl_error *e)
     return 0;
 }
 
+/* A signal that comes in between waits until there is somebody who removes the file. */
+static int make_temporary(struct backup_writer *w, struct ctl_error *e)
+{
+    sigset_t ours, before;
+    int code = 0;
+
+    (void)sigemptyset(&ours);
+    for (size_t i = 0; i < sizeof ending_signals / sizeof ending_signals[0]; i++) {
+        (void)sigaddset(&ours, ending_signals[i]);
+    }
+    (void)sigprocmask(SIG_BLOCK, &ours, &before);
+    w->fd = mkostemps(w->temporary, 4, O_CLOEXEC); /* 0600 */
+    if (w->fd < 0) {
+        code = cannot_write(w, errno, e);
+    } else {
+        mind_signals(w->temporary);
+    }
+    (void)sigprocmask(SIG_SETMASK, &before, NULL);
+    return code;
+}
+
 int backup_create(struct backup_writer *w, const char *path, struct ctl_error *e)
 {
     static const char suffix[] = ".XXXXXX.tmp";
@@ -332,13 +354,11 @@ int backup_create(struct backup_writer *w, const char *path, struct ctl_error *e
     *w = (struct backup_writer){.path = path, .temporary = mem_alloc(size + sizeof suffix)};
     memcpy(w->temporary, path, size);
     memcpy(w->temporary + size, suffix, sizeof suffix);
-    w->fd = mkostemps(w->temporary, 4, O_CLOEXEC); /* 0600 */
-    if (w->fd < 0) {
-        code = cannot_write(w, errno, e);
+    code = make_temporary(w, e);
+    if (code) {
         mem_free(w->temporary);
         return code;
     }
-    mind_signals(w->temporary);
     memcpy(head, magic, sizeof magic);
     memcpy(head + sizeof magic, &format, sizeof format);
     code = write_all(w, head, sizeof head, e);

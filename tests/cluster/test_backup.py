@@ -1,4 +1,5 @@
 """raftctl backup, online, and raftctl restore, offline."""
+import itertools
 import os
 import pty
 import re
@@ -360,6 +361,24 @@ def test_a_client_that_goes_away(single, number):
     # Four at once are the limit; who went away does not count.
     for _ in range(5):
         assert node.ctl("backup", single.dir / "again").code == 0
+
+
+def test_a_client_that_ends_while_it_opens_files(single):
+    """A signal at each open(): the last one makes the temporary file, which is not left behind."""
+    node = single[1]
+    fill(node, 1)
+    made = False
+    for number in itertools.count(1):
+        trace = single.dir / "trace"
+        done = subprocess.run(["strace", "-f", "-o", trace, "-e", "trace=openat", "-e",
+                               f"inject=openat:signal=TERM:when={number}",
+                               *node.command("backup", single.dir / "b")], capture_output=True, check=False)
+        assert not list(single.dir.glob("b.*.tmp")), f"the signal came at open number {number}"
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGTERM, done
+        made = made or ".tmp" in trace.read_text()
+    assert made and (single.dir / "b").exists()
 
 
 def test_a_stop_ends_a_backup(single):
