@@ -304,7 +304,7 @@ static struct node_peer *peer_add(struct node *n)
     return &n->peers[n->peers_count++];
 }
 
-/* A voter forgets a leader after its own T, not after ours. */
+/* A voter forgets a leader after its own T, not after ours, and a learner may soon be one. */
 void hello_update_lease_base(struct node *n)
 {
     const struct raft_membership *m = raft_membership(n->raft);
@@ -312,7 +312,7 @@ void hello_update_lease_base(struct node *n)
 
     for (uint32_t i = 0; i < n->peers_count; i++) {
         const struct peer_hello *hello = &n->peers[i].hello;
-        uint32_t theirs = membership_is_voter(m, hello->id) ? hello->election_timeout_ms : 0;
+        uint32_t theirs = membership_find(m, hello->id) ? hello->election_timeout_ms : 0;
         shortest = theirs && theirs < shortest ? theirs : shortest;
     }
     raft_set_lease_base(n->raft, shortest);

@@ -261,7 +261,7 @@ static void note_changes(struct node *n)
 
 struct node_out *node_end(struct node *n)
 {
-    hello_update_lease_base(n); /* who votes may have changed */
+    hello_update_lease_base(n); /* who is a member may have changed */
     formation_turn(n);
     if (n->now >= raft_deadline(n->raft)) {
         node_step(n, &(struct raft_event){.type = RAFT_EV_TICK});

@@ -64,6 +64,21 @@ static int check_caught_up(const struct raft *r, const struct raft_change *c,
         p ? p->match : 0, r->log.last);
 }
 
+/* A claim that was told before its leader knew this member, and how soon that one forgets a leader, would
+ * outlive what it remembers: two new voters could elect another leader meanwhile (trap 53). */
+static int check_claims(const struct raft *r, const struct raft_change *c, struct raft_reason *why)
+{
+    uint32_t live = claims_live(r), lease = leader_lease_ms(r);
+
+    if (c->kind != RAFT_CHANGE_PROMOTE || live <= lease) {
+        return 0;
+    }
+    return raft_refuse(why, -RD_ENOT_READY,
+                       "claims to lead that were told live for # ms, and a lease by the shortest "
+                       "election timeout of a member for # ms: try again",
+                       live, lease, 0);
+}
+
 /* One that does not answer is never made a voter, forced or not: it could only be in the way. */
 static int check_answers(const struct raft *r, const struct raft_change *c, struct raft_reason *why)
 {
@@ -149,6 +164,7 @@ static int change(struct raft *r, const struct raft_change *c, struct raft_reaso
         code = code ? code : check_answers(r, c, why);
         code = code ? code : check_quorum(r, c, next, why);
         code = code ? code : check_self(r, c, why);
+        code = code ? code : check_claims(r, c, why);
     }
     if (code == 0) {
         append_membership(r, next);

@@ -42,6 +42,13 @@ static uint32_t claims_left(const struct raft *r)
     return (uint32_t)later(ours, handed);
 }
 
+uint32_t claims_live(const struct raft *r)
+{
+    mono_ms ours = later(r->claim_told, r->claim_held);
+
+    return (uint32_t)left_until(r, later(ours, claims_after(r)));
+}
+
 void claims_hand_over(struct raft *r, struct raft_msg *m)
 {
     m->hold_ms = claims_left(r);

@@ -280,6 +280,7 @@ struct progress *leader_heard(struct raft *r, const struct raft_msg *m);
 void leader_answered(struct raft *r, struct progress *p); /* after it was looked at */
 void leader_sync_peers(struct raft *r); /* after the membership in force has changed */
 uint32_t leader_live_voters(const struct raft *r, const struct raft_membership *m, mono_ms now);
+uint32_t leader_lease_ms(const struct raft *r); /* from an answer on */
 mono_ms leader_quorum_deadline(const struct raft *r);
 mono_ms leader_deadline(const struct raft *r);
 
@@ -302,6 +303,7 @@ mono_ms transfer_deadline(const struct raft *r);
 
 /* claims.c */
 mono_ms claims_after(const struct raft *r); /* no claim before: others' may be alive; 0: none */
+uint32_t claims_live(const struct raft *r); /* for so long some may, ours among them */
 /* This is the TimeoutNow about to leave: fill in how long claims may live, and remember it. */
 void claims_hand_over(struct raft *r, struct raft_msg *m);
 void claims_receive(struct raft *r, const struct raft_msg *m); /* a TimeoutNow */

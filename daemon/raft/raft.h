@@ -284,8 +284,8 @@ const struct raft_membership *raft_membership(const struct raft *r); /* in force
 const struct raft_membership *raft_membership_committed(const struct raft *r); /* borrowed */
 
 /* The shortest election timeout among the members, as far as known: leases last 0.8 of it, so that
- * a voter with a shorter one than ours cannot vote while our lease is alive. Never above the own.
- */
+ * a voter with a shorter one than ours cannot vote while our lease is alive. Learners count: nobody is
+ * promoted while a claim lives that was told for longer. Never above the own. */
 void raft_set_lease_base(struct raft *r, uint32_t election_timeout_ms);
 
 /* Milliseconds for which this node may still serve reads by its lease; 0: not, or not leader.

@@ -74,12 +74,23 @@ void raft_set_lease_base(struct raft *r, uint32_t election_timeout_ms)
     r->lease_base_ms = shorter ? election_timeout_ms : r->config.election_timeout_ms;
 }
 
+/* For so long a lease that rests on this timeout holds. */
+static mono_ms lease_by(uint32_t timeout_ms)
+{
+    return (mono_ms)timeout_ms * 8 / 10;
+}
+
+uint32_t leader_lease_ms(const struct raft *r)
+{
+    return (uint32_t)lease_by(r->lease_base_ms);
+}
+
 /* When the lease ends that rests on this timeout; 0: there is none. */
 static mono_ms lease_end_by(const struct raft *r, uint32_t timeout_ms, mono_ms now)
 {
     mono_ms stamp = r->state == RAFT_LEADER ? quorum_reached(r, value_stamp, now) : 0;
 
-    return stamp ? stamp + (mono_ms)timeout_ms * 8 / 10 : 0;
+    return stamp ? stamp + lease_by(timeout_ms) : 0;
 }
 
 uint32_t raft_lease_remaining(const struct raft *r, mono_ms now)

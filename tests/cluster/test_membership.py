@@ -2,6 +2,7 @@
 import re
 import shutil
 import threading
+import time
 
 from harness import ELECTION_TIMEOUT_S, SLOWDOWN, wait_until
 from load import Load
@@ -250,6 +251,25 @@ def test_promoted_by_a_leader_that_is_new(make_cluster):
     promoted = leader.ctl("promote", 4)
     heard_again.join()
     assert promoted.code == 0 and promoted.obj["role"] == "voter", promoted
+
+
+def test_new_voters_that_forget_a_leader_sooner(make_cluster):
+    """What the one node there was claimed for 4 s holds, although two that vote after 0.5 s come to it."""
+    cluster = make_cluster(1, founding=False)
+    first = cluster.bootstrapped({"raft.election_timeout": "5s"})
+    others = [cluster.add_node(), cluster.add_node()]
+    for node in others:
+        node.options["raft.election_timeout"] = "500ms"
+        node.stop()
+        node.start()
+    asked = time.monotonic()
+    until = asked + first.ok("is-leader")["lease_remaining_ms"] / 1000
+    assert until > asked + 3
+    for node in others:
+        assert first.ok("add-server", node.id, node.address)["role"] == "voter"
+    first.pause()
+    wait_until(lambda: any(n.ctl("is-leader").code == 0 for n in others), 20, "another one claims")
+    assert time.monotonic() > until, "the claim of the first one was alive"
 
 
 def test_too_few_voters_would_be_left(make_cluster):

@@ -26,6 +26,7 @@
  *   removed ID     retire ID
  *   claimed ID MS               a claim was told that holds so long
  *   held ID MS     released ID  the same, to a holder; all holders have stopped
+ *   shortest ID MS              the shortest election timeout of a member that it knows of
  *   deliver FROM->TO [TYPE] [COUNT]   what is under way now; * for anybody; deliver all
  *   duplicate FROM->TO [TYPE]   the same, and it stays under way
  *   drop FROM->TO [TYPE]        drop all
@@ -420,6 +421,11 @@ static void run_claimed(struct golden *g, const struct words *w)
     raft_claim_told(running(g, w->word[1])->raft, g->now + number(w->word[2]));
 }
 
+static void run_shortest(struct golden *g, const struct words *w)
+{
+    raft_set_lease_base(running(g, w->word[1])->raft, (uint32_t)number(w->word[2]));
+}
+
 static void run_held(struct golden *g, const struct words *w)
 {
     raft_claim_held(running(g, w->word[1])->raft, g->now + number(w->word[2]));
@@ -637,6 +643,7 @@ static const struct command commands[] = {
     {"members", 2, run_members},   {"flush", 3, run_flush},       {"trim", 3, run_trim},
     {"piece", 4, run_piece},       {"taken", 3, run_taken},       {"install", 2, run_install},
     {"needs", 2, run_needs},       {"held", 3, run_held},         {"released", 2, run_released},
+    {"shortest", 3, run_shortest},
 };
 
 static void split(char *line, struct words *w)
