@@ -208,6 +208,7 @@ struct node {
     mono_ms writes_alarm;    /* no deadline or repetition is due before; UINT64_MAX: none */
     raft_id dispatch_leader; /* leader and term the open writes were handed to */
     raft_term dispatch_term;
+    raft_index dispatch_session; /* and as which member we did that; 0: as none */
     raft_index session;  /* ours, as of the last write that was handed to a leader; 0: none yet */
     uint64_t open_bytes; /* proposed by us in open_term and not applied yet */
     raft_term open_term;

@@ -153,8 +153,8 @@ static int propose(struct node *n, const struct request_id *id, const struct blo
     n->scratch.size = 0;
     state_command_encode(&command, &n->scratch);
     struct blob *data = blob_copy(n->scratch.data, n->scratch.size);
-    n->open_bytes += data->size;
     node_step(n, &(struct raft_event){.type = RAFT_EV_PROPOSE, .propose = {.data = data}});
+    n->open_bytes += n->fx.propose_code ? 0 : data->size;
     blob_unref(data);
     return n->fx.propose_code;
 }
@@ -537,12 +537,15 @@ void writes_turn(struct node *n)
     struct raft_view view;
 
     raft_view_get(n->raft, &view);
-    bool moved = view.leader != n->dispatch_leader || view.term != n->dispatch_term;
+    raft_index session = node_self(n) ? node_self(n)->session : 0;
+    bool moved = view.leader != n->dispatch_leader || view.term != n->dispatch_term ||
+                 session != n->dispatch_session;
     if (!moved && n->now < n->writes_alarm) {
         return;
     }
     n->dispatch_leader = view.leader;
     n->dispatch_term = view.term;
+    n->dispatch_session = session;
     n->writes_alarm = UINT64_MAX;
     bool reachable = node_leader_is_reachable(n, &view);
     for (uint64_t seq = n->floor; seq < n->next_seq; seq++) {

@@ -65,6 +65,35 @@ static void a_write_outlives_its_leader_and_is_applied_once(void **state)
     rig_done(&g);
 }
 
+static bool drop_entries_to_3(struct rig *g, raft_id from, raft_id to, const struct peer_msg *msg)
+{
+    (void)g, (void)from;
+    return to == 3 && msg->type == PEER_RAFT && msg->raft.type == RAFT_MSG_APPEND &&
+           msg->raft.entries_count > 0;
+}
+
+/* It knows who leads before it knows that it is a member. */
+static void a_write_given_to_who_joins_goes_on_when_it_has_joined(void **state)
+{
+    (void)state;
+    struct peer_change add = rig_add(3);
+    struct rig g;
+
+    rig_grow(&g, 3, 2);
+    g.drop = drop_entries_to_3;
+    rig_change(&g, 1, 1, &add, 20000);
+    rig_run(&g, 1000);
+    assert_int_equal(rig_view(&g, 3).leader, 1);
+    assert_null(rig_member(&g, 3, 3));
+    rig_write(&g, 3, 2, "k", "v", 10000);
+    rig_run(&g, 1000);
+    assert_null(rig_answer(&g, 2));
+    g.drop = NULL;
+    rig_run(&g, 1000);
+    assert_code(rig_answer(&g, 2), 0);
+    rig_done(&g);
+}
+
 static void a_deposed_leaders_write_completes_elsewhere(void **state)
 {
     (void)state;
@@ -461,6 +490,7 @@ int main(void)
         cmocka_unit_test(every_node_takes_writes),
         cmocka_unit_test(a_lost_reply_is_made_up_for_by_the_log),
         cmocka_unit_test(a_write_outlives_its_leader_and_is_applied_once),
+        cmocka_unit_test(a_write_given_to_who_joins_goes_on_when_it_has_joined),
         cmocka_unit_test(a_deposed_leaders_write_completes_elsewhere),
         cmocka_unit_test(without_a_leader_the_answer_says_so_by_the_deadline),
         cmocka_unit_test(between_two_leaders_the_quorum_is_not_called_lost),
