@@ -88,6 +88,10 @@ static int check_answers(const struct raft *r, const struct raft_change *c, stru
         progress_heard_within(p, r->config.election_timeout_ms, r->now)) {
         return 0;
     }
+    if (p->contact == 0 && round_is_open(r, p)) {
+        return raft_refuse(why, -RD_ENOT_READY, "node # has not been heard yet in term #", c->id,
+                           r->term, 0);
+    }
     if (p->contact && !progress_answers(p)) {
         return raft_refuse(why, -RD_EUNREACHABLE,
                            "the link to node # is down, it was last heard # ms ago", c->id,

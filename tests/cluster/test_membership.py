@@ -4,6 +4,8 @@ import shutil
 import threading
 import time
 
+import pytest
+
 from harness import ELECTION_TIMEOUT_S, SLOWDOWN, wait_until
 from load import Load
 
@@ -237,7 +239,8 @@ def test_replace(make_cluster):
     cluster.agree_on({n.id: "voter" for n in left}, among=left)
 
 
-def test_promoted_by_a_leader_that_is_new(make_cluster):
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_promoted_by_a_leader_that_is_new(make_cluster, force):
     """It has not heard the learner yet, which has everything: that is no reason to refuse."""
     cluster = make_cluster(3, options={"raft.election_timeout": "5s"}).formed()
     leader = cluster.leader()
@@ -248,7 +251,7 @@ def test_promoted_by_a_leader_that_is_new(make_cluster):
     leader.ok("step-down")
     heard_again = threading.Timer(0.5, learner.resume)
     heard_again.start()
-    promoted = leader.ctl("promote", 4)
+    promoted = leader.ctl("promote", 4, *force)
     heard_again.join()
     assert promoted.code == 0 and promoted.obj["role"] == "voter", promoted
 
