@@ -71,6 +71,10 @@ static void configure(struct sim *s, struct sim_host *h, struct node_config *con
     if (sim_chance(s, s->knobs.keep_apart)) {
         config->log_keep_entries = config->log_keep_bytes = UINT32_MAX;
     }
+    if (sim_chance(s, s->knobs.shorter)) {
+        config->raft.election_timeout_ms = (uint32_t)sim_range(
+            s, 3 * (uint64_t)config->raft.heartbeat_ms, s->knobs.timeout_ms + 1);
+    }
     config->log_hold_bytes = s->knobs.hold_bytes;
     config->piece_bytes_max = s->knobs.piece_bytes;
     config->raft.store = h->store->id;

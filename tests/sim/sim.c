@@ -143,6 +143,7 @@ static void setup_knobs(struct sim *s)
     k->keep_apart = sim_chance(s, 500000) ? 300000 : 0;
     k->install_slow = sim_chance(s, 500000) ? 400000 : 0;
     k->install_crash = sim_chance(s, 500000) ? 150000 : 0;
+    k->shorter = sim_chance(s, 250000) ? 500000 : 0;
     k->keep_bytes = sim_chance(s, 500000) ? sim_range(s, 100, 4000) : 1 << 20;
     k->hold_bytes = sim_chance(s, 500000) ? k->keep_bytes * 2 : 1 << 20;
     k->piece_bytes = sim_chance(s, 700000) ? (uint32_t)sim_range(s, 300, 3000) : 256 * 1024;

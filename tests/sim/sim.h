@@ -300,6 +300,7 @@ struct sim_knobs {
     sim_us sidecar_every;
     uint32_t sidecars; /* ppm: of them that hold nothing, so that what they are told has to lapse */
     uint32_t timeout_ms;      /* T */
+    uint32_t shorter;         /* ppm: of lives of a host that have a shorter one */
     bool bounded_clocks;      /* within 0.9..1.1: lease and read checks hold */
     bool notice;              /* links notice partitions, as TCP does in the end */
     bool wire;                /* messages pass through their encoding */
