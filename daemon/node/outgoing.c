@@ -337,13 +337,15 @@ void outgoing_answered(struct node *n, const struct raft_msg *m)
     o->acked = acked;
     o->moved = o->repeated = n->now;
     set_patience(n, o, 2 * (n->now - m->stamp)); /* a slow link is no reason to send it more */
-    /* The last one stays: with it is asked whether it is durable. */
-    while (gone + 1 < o->count && o->pieces[gone].offset + o->pieces[gone].data->size <= o->acked) {
+    /* The last one of all stays: with it is asked whether it is durable. */
+    uint32_t stays = o->all_sent ? 1 : 0;
+    while (gone + stays < o->count &&
+           o->pieces[gone].offset + o->pieces[gone].data->size <= o->acked) {
         blob_unref(o->pieces[gone++].data);
     }
     o->count -= gone;
     memmove(o->pieces, o->pieces + gone, o->count * sizeof *o->pieces);
-    if (o->pieces[0].offset < o->suspect) {
+    if (o->count > 0 && o->pieces[0].offset < o->suspect) {
         send_again(n, o);
     }
 }

@@ -120,6 +120,33 @@ static void lost_pieces_are_sent_again(void **state)
     rig_done(&g);
 }
 
+static uint32_t lost; /* the piece that is lost, counted from 1 */
+
+static bool lose_one(struct rig *g, raft_id from, raft_id to, const struct peer_msg *msg)
+{
+    (void)g, (void)from, (void)to;
+    return is_piece(msg) && ++nth == lost;
+}
+
+/* Whichever it is, and whatever of those before it is acknowledged by then. */
+static void one_lost_piece_costs_little(void **state)
+{
+    (void)state;
+    struct rig g;
+
+    for (lost = 1, nth = UINT32_MAX; lost <= nth; lost++) { /* in the end all that there are */
+        begin(&g, 3, 3);
+        leave_behind(&g, 3);
+        g.drop = lose_one;
+        nth = 0;
+        rig_cut(&g, 3, false);
+        rig_run(&g, 2000);
+        assert_same_state(&g, 1, 3);
+        rig_done(&g);
+    }
+    assert_true(lost > 30);
+}
+
 /* Pieces that were kept back come after all others, and all of them twice. */
 static struct rig_flight kept[64];
 static uint32_t kept_count;
@@ -474,6 +501,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_needs_what_is_forgotten_gets_the_state),
         cmocka_unit_test(lost_pieces_are_sent_again),
+        cmocka_unit_test(one_lost_piece_costs_little),
         cmocka_unit_test(pieces_come_in_any_order_and_twice),
         cmocka_unit_test(another_sender_begins_again),
         cmocka_unit_test(what_does_not_fit_changes_nothing),
