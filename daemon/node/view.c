@@ -155,14 +155,8 @@ static void reason_text(const struct node *n, const struct raft_view *view,
 {
     switch (p->state) {
     case NODE_UNCONFIGURED:
-        if (!refusals_reason(n, "in no cluster: ", text, size)) {
-            (void)snprintf(text, size, "in no cluster: bootstrap it, or add it from a member");
-        }
-        break;
     case NODE_FORMING:
-        if (!refusals_reason(n, "forming: ", text, size)) {
-            formation_reason(n, text, size);
-        }
+        formation_reason(n, text, size);
         break;
     case NODE_JOINING:
         if (!refusals_reason(n, "joining: ", text, size)) {

@@ -345,8 +345,7 @@ void node_write(struct node *n, uint64_t token, struct blob *txn, mono_ms deadli
 
     raft_view_get(n->raft, &view);
     if (!uuid_is_set(&view.cluster)) {
-        node_refuse(n, token, -RD_EUNCONFIGURED,
-                    "this node is in no cluster yet: bootstrap it, or add it from a member");
+        formation_refuse(n, token);
         blob_unref(txn);
         return;
     }
