@@ -168,7 +168,9 @@ static bool may_bootstrap(struct node *n, uint64_t token, const struct raft_view
     const struct raft_membership *m = raft_membership(n->raft);
     char why[80];
 
-    if (n->bootstrap_token) {
+    if (node_is_removed(n)) {
+        node_refuse(n, token, -RD_EREMOVED, node_removed_text);
+    } else if (n->bootstrap_token) {
         node_refuse(n, token, -RD_ENOT_READY, "another bootstrap is under way");
     } else if (m->members_count > 0 || view->last > 0 || uuid_is_set(&view->cluster)) {
         bool alone = m->members_count == 1 && membership_is_voter(m, n->config.raft.id);
