@@ -61,8 +61,7 @@ void node_change(struct node *n, uint64_t token, const struct peer_change *chang
     }
     raft_view_get(n->raft, &view);
     if (!uuid_is_set(&view.cluster)) {
-        node_refuse(n, token, -RD_EUNCONFIGURED,
-                    "this node is in no cluster yet: bootstrap it, or add it from a member");
+        formation_refuse(n, token);
         return;
     }
     if (node_is_removed(n)) {

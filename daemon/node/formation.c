@@ -21,38 +21,82 @@ void formation_init(struct node *n)
     }
 }
 
-/* NULL when this founder is ready, else why not. */
-static const char *founder_trouble(const struct node *n, raft_id id)
+enum founder_trouble {
+    FOUNDER_READY,
+    FOUNDER_SILENT,
+    FOUNDER_HAS_DATA,
+    FOUNDER_HAS_NO_LIST,
+    FOUNDER_HAS_OTHER_LIST,
+};
+
+static enum founder_trouble founder_trouble(const struct node *n, raft_id id)
 {
     const struct node_peer *peer = hello_peer(n, id);
 
     if (id == n->config.raft.id) {
-        return NULL;
+        return FOUNDER_READY;
     }
     if (!peer || !peer->up) {
-        return "does not answer yet";
+        return FOUNDER_SILENT;
     }
     if (!peer->hello.empty) {
-        return "has data already and does not know this node";
+        return FOUNDER_HAS_DATA;
     }
     if (!peer->hello.member_list[0]) {
-        return "has no member list, or is in a cluster already that does not know this node";
+        return FOUNDER_HAS_NO_LIST;
     }
-    return strcmp(peer->hello.member_list, n->member_list) ? "has another member list" : NULL;
+    return strcmp(peer->hello.member_list, n->member_list) ? FOUNDER_HAS_OTHER_LIST : FOUNDER_READY;
+}
+
+static void waits_for(const struct node *n, char *text, size_t size)
+{
+    static const char *const words[] = {
+        [FOUNDER_SILENT] = "does not answer yet",
+        [FOUNDER_HAS_DATA] = "has data already and does not know this node",
+        [FOUNDER_HAS_NO_LIST] =
+            "has no member list, or is in a cluster already that does not know this node",
+        [FOUNDER_HAS_OTHER_LIST] = "has another member list",
+    };
+
+    for (uint32_t i = 0; i < n->config.founders_count; i++) {
+        enum founder_trouble trouble = founder_trouble(n, n->config.founders[i].id);
+        if (trouble == FOUNDER_READY) {
+            continue;
+        }
+        (void)snprintf(text, size, "forming: node %" PRIu32 " at %s %s", n->config.founders[i].id,
+                       n->config.founders[i].address, words[trouble]);
+        if (trouble == FOUNDER_HAS_DATA) { /* a new cluster never comes of it */
+            size_t used = strlen(text);
+            (void)snprintf(text + used, size - used,
+                           ": to be in its cluster, add this node there: raftctl add-server "
+                           "%" PRIu32 " %s",
+                           n->config.raft.id, n->config.address);
+        }
+        return;
+    }
+    (void)snprintf(text, size, "forming: all %" PRIu32 " nodes are ready, node %" PRIu32 " founds",
+                   n->config.founders_count, n->config.founders[0].id);
 }
 
 void formation_reason(const struct node *n, char *text, size_t size)
 {
-    for (uint32_t i = 0; i < n->config.founders_count; i++) {
-        const char *trouble = founder_trouble(n, n->config.founders[i].id);
-        if (trouble) {
-            (void)snprintf(text, size, "forming: node %" PRIu32 " at %s %s",
-                           n->config.founders[i].id, n->config.founders[i].address, trouble);
-            return;
-        }
+    bool forms = n->config.founders_count > 0;
+
+    if (refusals_reason(n, forms ? "forming: " : "in no cluster: ", text, size)) {
+        return;
     }
-    (void)snprintf(text, size, "forming: all %" PRIu32 " nodes are ready, node %" PRIu32 " founds",
-                   n->config.founders_count, n->config.founders[0].id);
+    if (forms) {
+        waits_for(n, text, size);
+    } else {
+        (void)snprintf(text, size, "in no cluster: bootstrap it, or add it from a member");
+    }
+}
+
+void formation_refuse(struct node *n, uint64_t token)
+{
+    struct node_answer *a = node_answer_add(n, token, -RD_EUNCONFIGURED);
+
+    formation_reason(n, a->message, sizeof a->message);
 }
 
 static void found_with(struct node *n, const struct raft_member *members, uint32_t count)
@@ -109,7 +153,7 @@ void formation_turn(struct node *n)
         return;
     }
     for (uint32_t i = 0; i < n->config.founders_count; i++) {
-        if (founder_trouble(n, n->config.founders[i].id)) {
+        if (founder_trouble(n, n->config.founders[i].id) != FOUNDER_READY) {
             return;
         }
     }
@@ -124,7 +168,9 @@ static bool may_bootstrap(struct node *n, uint64_t token, const struct raft_view
     const struct raft_membership *m = raft_membership(n->raft);
     char why[80];
 
-    if (n->bootstrap_token) {
+    if (node_is_removed(n)) {
+        node_refuse(n, token, -RD_EREMOVED, node_removed_text);
+    } else if (n->bootstrap_token) {
         node_refuse(n, token, -RD_ENOT_READY, "another bootstrap is under way");
     } else if (m->members_count > 0 || view->last > 0 || uuid_is_set(&view->cluster)) {
         bool alone = m->members_count == 1 && membership_is_voter(m, n->config.raft.id);

@@ -412,7 +412,9 @@ void formation_turn(struct node *n);
 void bootstrap_turn(struct node *n);
 bool bootstrap_cancel(struct node *n, uint64_t token);
 mono_ms bootstrap_deadline(const struct node *n);
+/* Why this node is in no cluster: who refuses it, whom it waits for, or what to do. */
 void formation_reason(const struct node *n, char *text, size_t size);
+void formation_refuse(struct node *n, uint64_t token); /* a request, for that reason */
 
 /* reach.c */
 void reach_heard(struct node *n, raft_id from);

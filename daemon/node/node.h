@@ -63,6 +63,8 @@ struct node_answer { /* each request gets exactly one that is the last, unless i
     bool more;                        /* a change: how far it is; its answer is yet to come */
     raft_id leader;                   /* known leader, 0: none */
     struct state_result result;       /* writes */
+    uint64_t quota;                   /* NO_SPACE of the state: what it may take, by the leader that
+                                       * took this write; 0: only that leader knows */
     struct peer_change_reply *change; /* changes that are done, or how far they are; else NULL */
     char message[NODE_MESSAGE_SIZE];  /* refusals: why, with numbers */
 };

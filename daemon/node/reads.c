@@ -8,13 +8,12 @@ void node_read(struct node *n, uint64_t token, mono_ms deadline)
     struct raft_view view;
 
     raft_view_get(n->raft, &view);
-    bool unconfigured = !uuid_is_set(&view.cluster);
-    if (unconfigured || n->reads_count == NODE_READS_MAX) {
-        struct node_answer *a =
-            node_answer_add(n, token, unconfigured ? -RD_EUNCONFIGURED : -RD_ENOT_READY);
-        (void)snprintf(a->message, sizeof a->message, "%s",
-                       unconfigured ? "this node is in no cluster yet"
-                                    : "4096 reads are open on this node: try again");
+    if (!uuid_is_set(&view.cluster)) {
+        formation_refuse(n, token);
+        return;
+    }
+    if (n->reads_count == NODE_READS_MAX) {
+        node_refuse(n, token, -RD_ENOT_READY, "4096 reads are open on this node: try again");
         return;
     }
     if (node_is_removed(n)) {

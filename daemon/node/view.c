@@ -155,14 +155,8 @@ static void reason_text(const struct node *n, const struct raft_view *view,
 {
     switch (p->state) {
     case NODE_UNCONFIGURED:
-        if (!refusals_reason(n, "in no cluster: ", text, size)) {
-            (void)snprintf(text, size, "in no cluster: bootstrap it, or add it from a member");
-        }
-        break;
     case NODE_FORMING:
-        if (!refusals_reason(n, "forming: ", text, size)) {
-            formation_reason(n, text, size);
-        }
+        formation_reason(n, text, size);
         break;
     case NODE_JOINING:
         if (!refusals_reason(n, "joining: ", text, size)) {
@@ -196,9 +190,11 @@ void node_public_get(const struct node *n, mono_ms now, struct node_public *out)
     struct raft_view view;
 
     raft_view_get(n->raft, &view);
+    enum node_state_name state = state_name(n, &view);
     *out = (struct node_public){
-        .state = state_name(n, &view),
-        .role = self ? self->role : 0,
+        .state = state,
+        .role =
+            self && state != NODE_REMOVED ? self->role : 0, /* its own log may not know it yet */
         .leader = node_known_leader(n, now),
         .term = view.term,
         .lease_remaining_ms = raft_claim_remaining(n->raft, now),

@@ -345,8 +345,7 @@ void node_write(struct node *n, uint64_t token, struct blob *txn, mono_ms deadli
 
     raft_view_get(n->raft, &view);
     if (!uuid_is_set(&view.cluster)) {
-        node_refuse(n, token, -RD_EUNCONFIGURED,
-                    "this node is in no cluster yet: bootstrap it, or add it from a member");
+        formation_refuse(n, token);
         blob_unref(txn);
         return;
     }
@@ -375,7 +374,9 @@ void node_write(struct node *n, uint64_t token, struct blob *txn, mono_ms deadli
     }
 }
 
-static void complete(struct node *n, uint64_t seq, const struct state_result *result)
+/* quota: under which it was applied; 0: not known. */
+static void complete(struct node *n, uint64_t seq, const struct state_result *result,
+                     uint64_t quota)
 {
     struct node_write_slot *w = find_open(n, seq);
 
@@ -384,6 +385,7 @@ static void complete(struct node *n, uint64_t seq, const struct state_result *re
     }
     struct node_answer *a = node_answer_add(n, w->token, result->code);
     a->result = *result;
+    a->quota = quota;
     close_slot(n, w);
 }
 
@@ -404,7 +406,7 @@ void writes_on_reply(struct node *n, raft_id from, const struct peer_forward_rep
         return;
     }
     if (!is_refused(&reply->result)) {
-        complete(n, reply->seq, &reply->result);
+        complete(n, reply->seq, &reply->result, 0);
         return;
     }
     w->handed -= w->handed > 0; /* another attempt may be on its way */
@@ -437,7 +439,7 @@ void writes_applied(struct node *n, const struct raft_entry *e, const struct sta
          * counted its processes and requests like this one. */
         if (c->request.incarnation == n->config.incarnation && n->session &&
             e->index > n->session) {
-            complete(n, c->request.seq, result);
+            complete(n, c->request.seq, result, result->repeated ? 0 : c->quota);
         }
         return;
     }

@@ -53,6 +53,7 @@ void election_follow(struct raft *r, raft_term term, raft_id leader, const char 
 
     if (r->state == RAFT_LEADER) {
         leader_stop(r);
+        r->led_until = r->now;
     }
     if (term > r->term) {
         r->term = term;
@@ -268,13 +269,16 @@ void election_on_reply(struct raft *r, const struct raft_msg *m)
 
 static void campaign(struct raft *r)
 {
-    const char *why = r->heard ? "no leader heard for # ms" : "no leader heard yet";
+    mono_ms last = r->led_until > r->heard ? r->led_until : r->heard;
+    const char *why = last == 0          ? "no leader heard yet"
+                      : last == r->heard ? "no leader heard for # ms"
+                                         : "no leader for # ms";
 
     read_fail_all(r, -RD_ENO_LEADER);
     r->state = RAFT_PRE_CANDIDATE;
     r->leader = 0;
     r->votes_count = 0;
-    effects_reason(r, why, r->now - r->heard);
+    effects_reason(r, why, r->now - last);
     pre_vote_timer_set(r);
     ask_votes(r, RAFT_MSG_PRE_VOTE, r->term + 1, false);
     record_vote(r, r->config.id, true);

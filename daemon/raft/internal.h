@@ -199,6 +199,7 @@ struct raft {
     bool disk_stalled;
     uint32_t lease_base_ms; /* shortest T among the members */
     mono_ms heard;          /* when a leader was last heard: the base of stickiness; 0 never */
+    mono_ms led_until;      /* when this core last ceased to lead; 0 never */
     uint32_t loyal_ms;      /* as raft_save's */
     mono_ms refuse_until;   /* after a restart: no votes before */
     mono_ms election_deadline;

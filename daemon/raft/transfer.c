@@ -102,10 +102,12 @@ static int choose_target(const struct raft *r, raft_id *out, struct raft_reason 
         }
     }
     if (!best) {
-        bool soon = is_young(r) && membership_voters(m) > 1;
+        uint32_t others = membership_voters(m) - 1;
+        bool soon = is_young(r) && others > 0;
         return raft_refuse(why, soon ? -RD_ENOT_READY : -RD_ENO_TARGET,
-                           "0 of # other voters were heard within # ms", membership_voters(m) - 1,
-                           heard_window(r), 0);
+                           others ? "0 of # other voters were heard within # ms"
+                                  : "there is no other voter to hand over to",
+                           others, heard_window(r), 0);
     }
     *out = best->id;
     return 0;

@@ -320,6 +320,8 @@ static void put_log(const json_t *status, struct buf *out)
     put_latency(disk, "log_commit_p99_us", ", p99 ", out);
     put_bytes(disk, "log_bytes", ", log ", out);
     put_bytes(disk, "state_bytes", ", state ", out);
+    put_bytes(disk, "state_used_bytes", ", data ", out);
+    put_bytes(disk, "state_max_bytes", " of ", out);
     put_bytes(disk, "free_bytes", ", free ", out);
     put_bytes(disk, "reserve_bytes", ", reserved ", out);
     buf_put_u8(out, '\n');

@@ -64,6 +64,8 @@ PUT_SECONDS(put_commit_p50, status->log_commit_p50_us, US)
 PUT_SECONDS(put_commit_p99, status->log_commit_p99_us, US)
 PUT(put_log_bytes, status->log_bytes)
 PUT(put_state_bytes, status->state_bytes)
+PUT(put_state_used, status->state_used_bytes)
+PUT(put_state_max, status->state_max_bytes)
 PUT(put_free_bytes, status->free_bytes)
 PUT(put_reserve_bytes, status->reserve_bytes)
 PUT(put_watches, watches)
@@ -213,6 +215,8 @@ static const struct metric metrics[] = {
     {"raftd_log_commit_p99_seconds", GAUGE, "99th percentile of the latest log commits.", put_commit_p99},
     {"raftd_log_bytes", GAUGE, "Size of the log on disk.", put_log_bytes},
     {"raftd_state_bytes", GAUGE, "Size of the state on disk.", put_state_bytes},
+    {"raftd_state_used_bytes", GAUGE, "Size of the state as storage.state_max_bytes limits it: keys, values and 128 bytes for each key.", put_state_used},
+    {"raftd_state_max_bytes", GAUGE, "storage.state_max_bytes of this node, which counts while it leads.", put_state_max},
     {"raftd_disk_free_bytes", GAUGE, "Free on the file system of data_dir.", put_free_bytes},
     {"raftd_disk_reserve_bytes", GAUGE, "Reserved ahead of use for the log and the state.", put_reserve_bytes},
     {"raftd_tls_certificate_expiry_timestamp_seconds", GAUGE, "When the certificate of this node expires; none without [tls].", put_cert_until},

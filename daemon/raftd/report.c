@@ -169,6 +169,8 @@ static void put_process(struct jw *j, const struct report_status *s)
     put_known(j, "free_bytes", s->free_bytes);
     jw_u64(j, "reserve_bytes", s->reserve_bytes);
     jw_u64(j, "format", s->disk_format);
+    jw_u64(j, "state_used_bytes", s->state_used_bytes);
+    jw_u64(j, "state_max_bytes", s->state_max_bytes);
     jw_object_end(j);
     jw_object(j, "process");
     jw_u64(j, "rss_bytes", s->rss_bytes);
@@ -438,6 +440,19 @@ int report_list(struct buf *out, const struct state *state, const void *prefix, 
 
 /* ---- Refusals ---- */
 
+static void no_room_text(const struct node_answer *answer, char *text, size_t text_size)
+{
+    char quota[80] = "more than storage.state_max_bytes of the leader";
+
+    if (answer->quota) {
+        (void)snprintf(quota, sizeof quota, "storage.state_max_bytes of the leader is %" PRIu64,
+                       answer->quota);
+    }
+    (void)snprintf(text, text_size,
+                   "the state would have %" PRIu64 " bytes, %s; deletes still work",
+                   answer->result.actual, quota);
+}
+
 void report_refusal(const struct node_answer *answer, char *text, size_t text_size)
 {
     int code = answer->code ? answer->code : answer->result.code;
@@ -451,6 +466,8 @@ void report_refusal(const struct node_answer *answer, char *text, size_t text_si
                        answer->result.actual);
     } else if (code == -RD_ESTALE_FENCE) {
         (void)snprintf(text, text_size, "the term is %" PRIu64 " now", answer->result.actual);
+    } else if (code == -RD_ENO_SPACE) {
+        no_room_text(answer, text, text_size);
     } else {
         (void)snprintf(text, text_size, "%s", err_text(code));
     }

@@ -70,6 +70,8 @@ struct report_status {
     const char *disk_state;        /* "ok", "low", "stalled" */
     uint32_t log_commit_p50_us, log_commit_p99_us;
     uint64_t log_bytes, state_bytes; /* pages in use */
+    uint64_t state_used_bytes;       /* of what the quota limits: state_bytes() */
+    uint64_t state_max_bytes;        /* that quota, while this node leads */
     uint64_t free_bytes;             /* of the file system, or REPORT_UNKNOWN */
     uint64_t reserve_bytes;          /* that were taken ahead */
     uint32_t disk_format;            /* of the data directory */

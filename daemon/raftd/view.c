@@ -175,6 +175,8 @@ static void view_disk(const struct server *s, struct report_status *out)
     out->reserve_bytes = room.log_bytes + room.state_bytes;
     out->log_bytes = stats.log_bytes;
     out->state_bytes = stats.state_bytes;
+    out->state_used_bytes = state_bytes(node_state(s->node));
+    out->state_max_bytes = s->config->state_max_bytes;
 }
 
 static void view_raft(const struct server *s, struct report_status *out)

@@ -21,7 +21,7 @@ struct check {
 static bool is_member(const struct server *s, const struct node_public *p, char *why, size_t size)
 {
     (void)s;
-    if (p->role != 0 && p->state != NODE_REMOVED) {
+    if (p->role != 0) {
         return true;
     }
     (void)snprintf(why, size, "%s", p->reason[0] ? p->reason : node_state_text(p->state));

@@ -1,6 +1,7 @@
 """Keys and values, as users and scripts see them, on the leader and through followers."""
 import base64
 import os
+import re
 
 import pytest
 
@@ -156,6 +157,11 @@ def test_quota_refuses_growth_and_lets_deletes_through(make_cluster):
         written += 1
         assert written < 20, "no quota"
     assert answer.code == 1 and answer.error == "no_space" and written >= 4
+    assert re.match(r"the state would have \d+ bytes, .*storage.state_max_bytes of the leader",
+                    answer.message), answer.message
+    disk = node.status()["disk"]
+    assert disk["state_max_bytes"] == 65536 and 65536 - 8200 < disk["state_used_bytes"] <= 65536
+    assert " of 64.0 KiB, " in node.run("status", text=True).stdout
     assert node.ctl("get", f"k{written}").code == 7
     assert node.ok("del", "k0")["deleted"] == 1
     assert node.ok("put", "k0", "-", stdin=value)

@@ -164,7 +164,9 @@ def test_one_survivor_of_three(make_cluster, options):
     assert data_of(survivor) == done and survivor.ok("put", "after", "1")["revision"] > len(done)
     # Who is removed and comes back all the same is told so.
     lost.start()
-    wait_until(lambda: lost.status()["state"] == "removed", 15, "it knows that it was removed")
+    gone = wait_until(lambda: (s := lost.status())["state"] == "removed" and s, 15,
+                      "it knows that it was removed")
+    assert gone["role"] is None and lost.ctl("bootstrap").error == "removed"
     assert leads(survivor)["term"] == status["term"]
     lost.stop()
     # The others come as new ones.

@@ -33,6 +33,15 @@ static void nobody_founds_while_one_is_missing(void **state)
     node_public_get(g.nodes[1], g.now, &p);
     assert_int_equal(p.state, NODE_FORMING);
     assert_string_equal(p.reason, "forming: node 3 at h3:7400 does not answer yet");
+    /* To bootstrap it or to add it, as a node without a list, would be no way out. */
+    struct peer_change add = rig_add(3);
+    rig_write(&g, 2, 1, "k", "v", 1000);
+    rig_read(&g, 2, 2, 1000);
+    rig_change(&g, 2, 3, &add, 1000);
+    for (uint64_t token = 1; token <= 3; token++) {
+        assert_code(rig_wait(&g, token), -RD_EUNCONFIGURED);
+        assert_string_equal(rig_answer(&g, token)->message, p.reason);
+    }
     rig_cut(&g, 3, false);
     assert_in_range(rig_leader(&g), 1, 3);
     rig_done(&g);
@@ -79,6 +88,17 @@ static void a_lost_founder_is_not_forked_away(void **state)
     assert_int_equal(p.state, NODE_FORMING); /* it founds nothing, it joins nothing */
     node_public_get(g.nodes[2], g.now, &p);
     assert_in_range(p.leader, 2, 3);
+    /* Once they have removed its id they talk to it, and it says what is to be done. */
+    struct peer_change remove = {.kind = PEER_CHANGE_REMOVE, .id = 1};
+    assert_code(rig_do(&g, 2, &remove), 0);
+    rig_run(&g, 3000);
+    node_public_get(g.nodes[1], g.now, &p);
+    assert_string_equal(p.reason,
+                        "forming: node 2 at h2:7400 has data already and does not know this node: "
+                        "to be in its cluster, add this node there: raftctl add-server 1 h1:7400");
+    struct peer_change add = rig_add(1);
+    assert_code(rig_do(&g, 2, &add), 0);
+    assert_int_equal(rig_public(&g, 1).role, RAFT_VOTER);
     rig_done(&g);
 }
 
@@ -130,6 +150,8 @@ static void bootstrap_makes_one_voter_and_may_be_repeated(void **state)
     assert_int_equal(p.state, NODE_UNCONFIGURED);
     rig_write(&g, 1, 5, "k", "v", 1000);
     assert_int_equal(rig_answer(&g, 5)->code, -RD_EUNCONFIGURED);
+    assert_string_equal(rig_answer(&g, 5)->message,
+                        "in no cluster: bootstrap it, or add it from a member");
     node_begin(g.nodes[1], g.now, 0);
     node_bootstrap(g.nodes[1], 6, g.now + 1000);
     rig_run(&g, 20);

@@ -23,6 +23,9 @@ static void a_follower_is_removed(void **state)
     assert_non_null(
         strstr(p.reason, "empty its data directory (raftctl reset), start it, and add-server it"));
     assert_int_equal(g.targets_count[3], 0);
+    node_begin(g.nodes[3], g.now, 0);
+    node_bootstrap(g.nodes[3], 99, g.now + 1000);
+    assert_code(rig_wait(&g, 99), -RD_EREMOVED);
     assert_code(add_learner(&g, 1, 4), 0);
     assert_code(remove_server(&g, 4, 4, false), 0); /* a learner, asked through itself */
     rig_run(&g, 1000);
@@ -204,6 +207,10 @@ static void a_proof_ends_only_what_was_handed_to_nobody(void **state)
     rig_run(&g, 5);
     assert_code(rig_answer(&g, 2), -RD_EREMOVED);
     assert_null(rig_answer(&g, 1));
+    assert_int_equal(rig_public(&g, 3).state, NODE_REMOVED);
+    assert_int_equal(rig_public(&g, 3).role, 0);
+    assert_int_equal(rig_member(&g, 3, 3)->role,
+                     RAFT_VOTER); /* in its own log, as after a recover */
     rig_done(&g);
 }
 

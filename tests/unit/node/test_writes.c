@@ -428,6 +428,37 @@ static void a_leader_whose_log_is_full_takes_no_writes(void **state)
     rig_done(&g);
 }
 
+/* With the numbers: whoever applied the write knows the quota, a leader's reply does not tell it. */
+static void what_the_quota_refuses_has_numbers(void **state)
+{
+    (void)state;
+    enum { BIG = 600 * 1024 };
+    struct rig g;
+    char *big = mem_zalloc(BIG + 1);
+
+    memset(big, 'v', BIG);
+    rig_init(&g, 3, 3);
+    raft_id leader = rig_leader(&g);
+    raft_id follower = a_follower(leader);
+    uint64_t quota = rig_config(leader, 3).state_bytes_max;
+    rig_write(&g, leader, 1, "k", big, 5000);
+    assert_code(rig_wait(&g, 1), 0);
+    rig_write(&g, leader, 2, "l", big, 5000);
+    rig_write(&g, follower, 3, "m", big, 5000);
+    for (uint64_t token = 2; token <= 3; token++) {
+        const struct node_answer *a = rig_wait(&g, token);
+        assert_code(a, -RD_ENO_SPACE);
+        assert_int_equal(a->result.actual, 2 * (BIG + 1 + STATE_KEY_COST));
+        assert_int_equal(a->quota, token == 2 ? quota : 0);
+    }
+    g.forwards_dropped = UINT32_MAX; /* it sees the entry instead */
+    rig_write(&g, follower, 4, "m", big, 5000);
+    assert_code(rig_wait(&g, 4), -RD_ENO_SPACE);
+    assert_int_equal(rig_answer(&g, 4)->quota, quota);
+    rig_done(&g);
+    mem_free(big);
+}
+
 /* What is on its way to the disk counts: one commit must not run into the end of the map. */
 static void writes_that_would_fill_the_log_are_refused(void **state)
 {
@@ -506,6 +537,7 @@ int main(void)
         cmocka_unit_test(a_stalled_disk_without_a_successor_costs_it_too),
         cmocka_unit_test(a_leader_whose_log_is_full_takes_no_writes),
         cmocka_unit_test(writes_that_would_fill_the_log_are_refused),
+        cmocka_unit_test(what_the_quota_refuses_has_numbers),
         cmocka_unit_test(a_full_log_says_nothing_of_earlier_attempts),
     };
 

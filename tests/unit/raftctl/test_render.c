@@ -67,7 +67,8 @@ static const char status_json[] =
     "\"tls\":{\"cert_expires_in_s\":86400,\"ca_expires_in_s\":-1,\"https\":true},"
     "\"disk\":{\"state\":\"ok\",\"log_commit_p99_us\":1410,\"log_bytes\":512,"
     "\"state_bytes\":3221225472,\"log_commit_p50_us\":380,\"free_bytes\":5368709120,"
-    "\"reserve_bytes\":1572864},\"process\":{\"uptime_ms\":90061000}}";
+    "\"reserve_bytes\":1572864,\"state_used_bytes\":3072,\"state_max_bytes\":2097152},"
+    "\"process\":{\"uptime_ms\":90061000}}";
 
 static void status_is_one_screen(void **state)
 {
@@ -78,8 +79,8 @@ static void status_is_one_screen(void **state)
            "node      2 n2  10.0.0.2:7400  follower, voter, up 1d01h\n"
            "leader    10  10.0.0.10:7400  term 7, heard 41ms ago\n"
            "log       committed 18231, applied 18230, holds 8231..18232, revision 9120\n"
-           "disk      ok, commit p50 0.4ms, p99 1.4ms, log 512 B, state 3.0 GiB, free 5.0 GiB, "
-           "reserved 1.5 MiB\n"
+           "disk      ok, commit p50 0.4ms, p99 1.4ms, log 512 B, state 3.0 GiB, "
+           "data 3.0 KiB of 2.0 MiB, free 5.0 GiB, reserved 1.5 MiB\n"
            "tls       on, certificate expires in 1 day, authority EXPIRED\n"
            "http      https://127.0.0.1:7480, unix:/run/raftd/http.sock\n"
            "change    a membership change is not committed yet\n"

@@ -23,6 +23,8 @@ static void fill(struct report_status *status, struct metrics_view *view,
                                      .disk_state = "low",
                                      .free_bytes = REPORT_UNKNOWN,
                                      .log_commit_p99_us = 410,
+                                     .state_used_bytes = 90,
+                                     .state_max_bytes = 2097152,
                                      .commit = UINT64_MAX - 1};
     status->members.count = 2;
     status->members.rows[0] = (struct report_member){.id = 1, .match_index = 40, .contact_ms = 0};
@@ -57,6 +59,8 @@ static void test_base_units_and_labels(void **state)
     assert_line(&out, "\nraftd_state{state=\"leader\"} 1\n");
     assert_line(&out, "\nraftd_state{state=\"follower\"} 0\n");
     assert_line(&out, "\nraftd_disk_state{state=\"low\"} 1\n");
+    assert_line(&out, "\nraftd_state_used_bytes 90\n");
+    assert_line(&out, "\nraftd_state_max_bytes 2097152\n");
     assert_line(&out, "\nraftd_commit_index 18446744073709551614\n");
     assert_line(&out, "\nraftd_member_contact_seconds{id=\"2\"} 1.5\n");
     assert_line(&out, "\nraftd_requests_total{kind=\"write\",result=\"ok\"} 3\n");

@@ -67,6 +67,8 @@ static struct report_status sample_leader(void)
         .log_commit_p99_us = 410,
         .log_bytes = 4096,
         .state_bytes = 100,
+        .state_used_bytes = 90,
+        .state_max_bytes = 2097152,
         .log_commit_p50_us = 210,
         .free_bytes = 7000,
         .reserve_bytes = 8000,
@@ -134,7 +136,8 @@ static void test_status_of_a_leader(void **state)
            "\"ca_not_after\":\"2026-12-30T00:00:00Z\",\"ca_expires_in_s\":-86400,\"https\":false},"
            "\"disk\":{\"state\":\"ok\",\"log_commit_p99_us\":410,\"log_bytes\":4096,"
            "\"state_bytes\":100,\"log_commit_p50_us\":210,\"free_bytes\":7000,"
-           "\"reserve_bytes\":8000,\"format\":1},"
+           "\"reserve_bytes\":8000,\"format\":1,\"state_used_bytes\":90,"
+           "\"state_max_bytes\":2097152},"
            "\"process\":{\"rss_bytes\":5000000,\"fds\":12,\"uptime_ms\":1500}}");
 }
 
@@ -171,7 +174,7 @@ static void test_status_of_an_unconfigured_node(void **state)
            "\"tls\":null,"
            "\"disk\":{\"state\":\"stalled\",\"log_commit_p99_us\":0,\"log_bytes\":0,"
            "\"state_bytes\":0,\"log_commit_p50_us\":0,\"free_bytes\":null,\"reserve_bytes\":0,"
-           "\"format\":0},"
+           "\"format\":0,\"state_used_bytes\":0,\"state_max_bytes\":0},"
            "\"process\":{\"rss_bytes\":0,\"fds\":0,\"uptime_ms\":0}}");
 }
 
@@ -425,17 +428,24 @@ static void test_refusals_have_words_and_numbers(void **state)
 {
     static const struct {
         int code;
-        uint64_t actual;
+        uint64_t actual, quota;
         const char *text;
-    } cases[] = {{-RD_ECONFLICT, 0, "the key does not exist"},
-                 {-RD_ECONFLICT, 12, "the key's mod_revision is 12"},
-                 {-RD_ESTALE_FENCE, 9, "the term is 9 now"},
-                 {-RD_ENO_QUORUM, 0, "a majority is out of reach"}};
+    } cases[] = {{-RD_ECONFLICT, 0, 0, "the key does not exist"},
+                 {-RD_ECONFLICT, 12, 0, "the key's mod_revision is 12"},
+                 {-RD_ESTALE_FENCE, 9, 0, "the term is 9 now"},
+                 {-RD_ENO_SPACE, 3000, 2048,
+                  "the state would have 3000 bytes, storage.state_max_bytes of the leader is 2048; "
+                  "deletes still work"},
+                 {-RD_ENO_SPACE, 3000, 0,
+                  "the state would have 3000 bytes, more than storage.state_max_bytes of the "
+                  "leader; deletes still work"},
+                 {-RD_ENO_QUORUM, 0, 0, "a majority is out of reach"}};
     char text[160];
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct node_answer a = {.code = cases[i].code, .result = {.actual = cases[i].actual}};
+        struct node_answer a = {
+            .code = cases[i].code, .result = {.actual = cases[i].actual}, .quota = cases[i].quota};
         report_refusal(&a, text, sizeof text);
         assert_string_equal(text, cases[i].text);
         a.result.code = a.code; /* the state's code alone says the same */
