@@ -337,13 +337,16 @@ void outgoing_answered(struct node *n, const struct raft_msg *m)
     o->acked = acked;
     o->moved = o->repeated = n->now;
     set_patience(n, o, 2 * (n->now - m->stamp)); /* a slow link is no reason to send it more */
-    /* The last one stays: with it is asked whether it is durable. */
-    while (gone + 1 < o->count && o->pieces[gone].offset + o->pieces[gone].data->size <= o->acked) {
+    /* The very last one stays: with it is asked whether it is durable. No other may: it would be sent
+     * again in place of one behind it that got lost. */
+    uint32_t kept = o->all_sent ? 1 : 0;
+    while (gone + kept < o->count &&
+           o->pieces[gone].offset + o->pieces[gone].data->size <= o->acked) {
         blob_unref(o->pieces[gone++].data);
     }
     o->count -= gone;
     memmove(o->pieces, o->pieces + gone, o->count * sizeof *o->pieces);
-    if (o->pieces[0].offset < o->suspect) {
+    if (o->count > 0 && o->pieces[0].offset < o->suspect) {
         send_again(n, o);
     }
 }
