@@ -91,6 +91,7 @@ struct progress {
     uint64_t ack_seq;       /* newest message it answered */
     mono_ms ack_stamp;      /* when we had sent that message: 0 never */
     mono_ms contact;        /* last answer; 0: never in this term */
+    uint32_t beats;         /* sent since then */
     uint64_t cut_seq; /* no earlier message is answered by who is there now: the link went down */
     mono_ms moved;    /* when match or the window last moved */
     raft_index round_last; /* catch-up rounds (thesis 4.2.1): the one under way ends here, */

@@ -318,6 +318,9 @@ static void beat(struct raft *r)
     r->heartbeat_deadline = r->now + r->config.heartbeat_ms;
     retry_silent_peers(r);
     broadcast_heartbeats(r);
+    for (uint32_t i = 0; i < r->peers_count; i++) {
+        r->peers[i].beats++;
+    }
 }
 
 /* The last entry it may have. Whom the change under way takes the vote from gets it only when it is
@@ -469,6 +472,7 @@ struct progress *leader_heard(struct raft *r, const struct raft_msg *m)
         return NULL;
     }
     p->contact = r->now;
+    p->beats = 0;
     p->ack_seq = m->seq > p->ack_seq ? m->seq : p->ack_seq;
     p->ack_stamp = m->stamp > p->ack_stamp ? m->stamp : p->ack_stamp;
     return p;

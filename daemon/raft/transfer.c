@@ -31,13 +31,21 @@ static bool is_young(const struct raft *r)
     return r->now < r->leader_since + heard_window(r);
 }
 
+/* Time that passed while this leader was stopped, or had no processor, is nobody's silence: nothing was
+ * asked, and what was answered was not heard. So silent is only who was asked in vain, too, and often
+ * enough. That has an end however late the beats come. */
+static bool may_answer_yet(const struct raft *r, const struct progress *p)
+{
+    return is_young(r) || p->beats < TRANSFER_HEARD_BEATS;
+}
+
 static int check_silence(const struct raft *r, const struct progress *p, struct raft_reason *why)
 {
     if (was_heard(r, p)) {
         return 0;
     }
     if (p->contact == 0) {
-        return is_young(r)
+        return may_answer_yet(r, p)
                    ? raft_refuse(why, -RD_ENOT_READY, "node # has not been heard yet in term #",
                                  p->id, r->term, 0)
                    : raft_refuse(why, -RD_EUNREACHABLE, "node # has not been heard in this term",
@@ -47,6 +55,12 @@ static int check_silence(const struct raft *r, const struct progress *p, struct 
         return raft_refuse(why, -RD_EUNREACHABLE,
                            "the link to node # is down, it was last heard # ms ago", p->id,
                            r->now - p->contact, 0);
+    }
+    if (may_answer_yet(r, p)) {
+        return raft_refuse(why, -RD_ENOT_READY,
+                           "node # was last heard # ms ago, but only # heartbeats were sent since: "
+                           "try again",
+                           p->id, r->now - p->contact, p->beats);
     }
     return raft_refuse(why, -RD_EUNREACHABLE,
                        "node # was last heard # ms ago, more than the # ms that count as reachable",
@@ -94,16 +108,22 @@ static int choose_target(const struct raft *r, raft_id *out, struct raft_reason 
 {
     const struct raft_membership *m = raft_in_force(r);
     const struct progress *best = NULL;
+    uint32_t others = membership_voters(m) - 1;
+    bool soon = is_young(r) && others > 0;
+    struct raft_reason silent;
 
     for (uint32_t i = 0; i < m->members_count; i++) {
         const struct progress *p = leader_peer(r, m->members[i].id);
-        if (p && m->members[i].role == RAFT_VOTER && was_heard(r, p) && is_better(r, p, best)) {
+        if (!p || m->members[i].role != RAFT_VOTER) {
+            continue;
+        }
+        int silence = check_silence(r, p, &silent);
+        soon = soon || silence == -RD_ENOT_READY;
+        if (silence == 0 && is_better(r, p, best)) {
             best = p;
         }
     }
     if (!best) {
-        uint32_t others = membership_voters(m) - 1;
-        bool soon = is_young(r) && others > 0;
         return raft_refuse(why, soon ? -RD_ENOT_READY : -RD_ENO_TARGET,
                            others ? "0 of # other voters were heard within # ms"
                                   : "there is no other voter to hand over to",
@@ -234,7 +254,7 @@ void transfer_tick(struct raft *r)
         return;
     }
     const struct progress *p = leader_peer(r, r->transfer.target);
-    if (r->transfer.phase != TRANSFER_SENT && check_silence(r, p, &why)) {
+    if (r->transfer.phase != TRANSFER_SENT && check_silence(r, p, &why) == -RD_EUNREACHABLE) {
         fail(r, -RD_EUNREACHABLE, &why);
     } else if (r->now < r->transfer.deadline) {
         return;
