@@ -170,7 +170,8 @@ const struct command command_table[] = {
      .in_batch = true,
      .help = "this node and the cluster as it sees them",
      .details = "Works without a leader. The first lines say how the cluster is and why, then "
-                "follows a table of its members; a * marks the node that answers.",
+                "follows a table of its members; a * marks the node that answers. Below it stands "
+                "why a member is not connected, where that is known.",
      .render = render_status},
     {.name = "members",
      .args = "",
