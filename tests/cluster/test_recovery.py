@@ -11,6 +11,7 @@ from test_backup import data_of, leads, restored
 from test_disk import strace_works
 
 TERMS = 1_000_000
+MAKE_ANEW = "make this node anew: raftctl remove-server, reset --force, add-server; see raftd-recovery(7)"
 SMALL_LOG = {"storage.log_keep_entries": 5, "storage.log_keep_bytes": "4K"}
 
 needs_strace = pytest.mark.skipif(not strace_works(), reason="strace cannot trace here (ptrace)")
@@ -108,7 +109,7 @@ def test_check_reads_the_state(make_cluster):
     answer = node.ctl("check", "--data-dir", node.data)
     assert answer.code == 1 and answer.obj["ok"] is False
     assert "the state's rows are damaged" in answer.obj["problem"]
-    assert "the log does not hold all entries" in answer.obj["problem"]
+    assert f"the log does not hold all entries: {MAKE_ANEW}" in answer.obj["problem"]
     refused = recover(node, 1)
     assert refused.code == 1 and "the state on disk is damaged" in refused.message
     assert check(node, whole)["ok"] is True
@@ -502,10 +503,14 @@ def test_page_damaged_disk(trio):
     trio[3].stop()
     hard = trio[3].data / "log" / "data.mdb"
     hard.write_bytes(b"\0" * 8192 + hard.read_bytes()[8192:])
+    mark = trio[3].log_mark()
     trio[3].start(wait=False)
     assert not trio[3].wait_ready_or_ended()
-    trio[3].may_exit_with.add(trio[3].wait_exit())
-    assert trio[3].ctl("check", "--data-dir", trio[3].data).code == 1
+    trio[3].may_exit_with.add(trio[3].wait_exit(expect=EXIT_DATA))
+    answer = trio[3].ctl("check", "--data-dir", trio[3].data)
+    assert answer.code == 1
+    for said in (trio[3].logged_since(mark), answer.obj["problem"]):
+        assert MAKE_ANEW in said, "what raftd and check advise is what the page does"
     Page(trio, "A damaged disk").run()
     trio.agree_on({1: "voter", 2: "voter", 3: "voter"})
     assert data_of(trio[3]) == done
