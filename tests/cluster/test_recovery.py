@@ -96,6 +96,11 @@ def damage(file, needle):
     file.write_bytes(data)
 
 
+def blank(file):
+    """Its pages are there, and nothing says how they belong together."""
+    file.write_bytes(b"\0" * 8192 + file.read_bytes()[8192:])
+
+
 def test_check_reads_the_state(make_cluster):
     cluster = make_cluster(1, options=SMALL_LOG).formed()
     node = cluster[1]
@@ -282,6 +287,15 @@ def test_reset_needs_force_unless_removed(trio):
     assert gone.conf.exists()
 
 
+def forgotten_by_force(node):
+    answer = reset(node)
+    assert answer.code == 6 and answer.error == "would_lose_quorum", answer
+    assert "repeat it with --force" in answer.message
+    assert reset(node, "--force").code == 0
+    assert check(node)["last_index"] == 0
+    return answer
+
+
 def test_what_cannot_be_read_can_still_be_reset(single):
     node = single[1]
     write(node, 20, "a")
@@ -295,10 +309,10 @@ def test_what_cannot_be_read_can_still_be_reset(single):
         damage(node.data / "log" / "data.mdb", b"a/8")
     else:
         node.wait_exit(expect=EXIT_DATA)
-    answer = reset(node)
-    assert answer.code in (1, 6) and "--force" in answer.message
-    assert reset(node, "--force").code == 0
-    assert check(node)["last_index"] == 0
+    forgotten_by_force(node)
+    blank(node.data / "log" / "data.mdb")
+    answer = forgotten_by_force(node)
+    assert "the data is damaged" in answer.message, "not even whose it is can be read"
 
 
 # ---- Killed in the middle ----
@@ -501,8 +515,7 @@ def test_page_damaged_disk(trio):
     done = write(trio[1], 50, "a")
     trio.settled()
     trio[3].stop()
-    hard = trio[3].data / "log" / "data.mdb"
-    hard.write_bytes(b"\0" * 8192 + hard.read_bytes()[8192:])
+    blank(trio[3].data / "log" / "data.mdb")
     mark = trio[3].log_mark()
     trio[3].start(wait=False)
     assert not trio[3].wait_ready_or_ended()
