@@ -405,8 +405,10 @@ const struct command command_table[] = {
      .needs = NEEDS_OPERATOR,
      .in_batch = true,
      .help = "keys and values in key order",
-     .details = "One line per key: the key, a tab, the value. Control characters, backslashes and "
-                "bytes that are not UTF-8 are shown as \\n, \\t, \\\\ or \\xHH.",
+     .details =
+         "One line per key: the key, a tab, the value. Control characters, backslashes and "
+         "bytes that are not UTF-8 are shown as \\n, \\t, \\\\ or \\xHH. When --limit leaves "
+         "keys out, a note says so (`more` with --json).",
      .fill = fill_list,
      .render = render_list},
     {.name = "batch",

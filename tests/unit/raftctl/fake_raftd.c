@@ -342,14 +342,18 @@ static void list(struct conn *c, const struct admin_request *r)
     struct buf out = BUF_INIT;
     struct jw j = jw_begin(&out);
     uint64_t count = 0;
+    bool more = false;
 
     buf_printf(&out, "{\"revision\":%" PRIu64 ",\"kvs\":[", fake.revision);
     for (uint32_t i = 0; i < fake.pairs_count; i++) {
         const struct pair *p = &fake.pairs[i];
-        if ((r->key && (p->key->size < r->key->size ||
-                        memcmp(p->key->data, r->key->data, r->key->size) != 0)) ||
-            (r->limit && count == r->limit)) {
+        if (r->key && (p->key->size < r->key->size ||
+                       memcmp(p->key->data, r->key->data, r->key->size) != 0)) {
             continue;
+        }
+        more = r->limit && count == r->limit;
+        if (more) {
+            break;
         }
         count++;
         put_pair(&j, p);
@@ -361,7 +365,7 @@ static void list(struct conn *c, const struct admin_request *r)
             buf_printf(&out, "{\"revision\":%" PRIu64 ",\"kvs\":[", fake.revision);
         }
     }
-    buf_put_str(&out, "]}");
+    buf_printf(&out, "]%s}", more ? ",\"more\":true" : "");
     answer_buf(c, r, &out);
 }
 
