@@ -31,6 +31,7 @@ struct command {
                              * is unknown. NULL: it only asks */
     bool progress;          /* the answer is the last reply; those before it say how far it is */
     bool in_batch;          /* makes sense as a line of `batch` */
+    int usage_status;       /* exit status of a bad command line; 0: 2, the usual one */
     const char *help;       /* one line */
     const char *details;
     const char *examples; /* whole lines; NULL: none */
