@@ -94,8 +94,8 @@ static const char *check_replace(const struct admin_request *r)
         return "replaces: the id of the member that leaves is required, 1 to 4294967295";
     }
     if (r->replaces == r->member_id) {
-        return "replaces: a node cannot replace itself, and ids are never used again; give the "
-               "new node an id of its own in member_id";
+        return "replaces: a node cannot replace itself; give another id in member_id, or "
+               "remove-server this one and add-server it on empty data";
     }
     return check_add(r);
 }

@@ -62,6 +62,10 @@ enum {
     RD_EXIT_IO = 81,
 };
 
+/* What to do about a node whose data has to be refused. Said to the administrator of that node. */
+#define RD_MAKE_ANEW                                                                               \
+    "make this node anew: raftctl remove-server, reset --force, add-server; see raftd-recovery(7)"
+
 /* Stable snake_case name of a code (0, -errno or negative RD_E...); never NULL. */
 const char *err_name(int code);
 

@@ -7,7 +7,6 @@
 #include "base/mono.h"
 #include "raftctl/client.h"
 #include "raftctl/commands.h"
-#include "raftctl/progress.h"
 
 static void drop_client(struct ctl *ctl)
 {
@@ -87,18 +86,15 @@ struct waiting {
     struct buf words; /* of the progress, for stderr */
 };
 
-static enum progress_style style_of(const struct ctl *ctl, const struct command *command)
+enum progress_style command_style(const struct ctl *ctl, const struct command *command)
 {
-    if (!command->progress || ctl->quiet || ctl->batch) {
+    if (ctl->quiet || ctl->batch) {
         return PROGRESS_SILENT;
     }
-    return isatty(STDERR_FILENO) ? PROGRESS_TERMINAL : PROGRESS_LINES;
-}
-
-static void say_words(struct waiting *w)
-{
-    (void)fwrite(w->words.data, 1, w->words.size, stderr);
-    w->words.size = 0;
+    if (isatty(STDERR_FILENO)) {
+        return PROGRESS_TERMINAL;
+    }
+    return command->progress ? PROGRESS_LINES : PROGRESS_SILENT;
 }
 
 /* The next reply, while the progress is told when it is time to. */
@@ -112,7 +108,7 @@ static int receive(struct waiting *w, struct admin_reply *out, struct ctl_error 
             return code;
         }
         progress_tick(&w->progress, now, &w->words);
-        say_words(w);
+        ctl_say(&w->words);
     }
 }
 
@@ -133,7 +129,7 @@ static int await_reply(struct waiting *w, struct buf *out, struct ctl_error *e)
             const struct blob *json = reply.json;
             progress_take(&w->progress, json ? json->data : NULL, json ? json->size : 0,
                           mono_now_ms(), &w->words);
-            say_words(w);
+            ctl_say(&w->words);
         } /* else a late answer to a request given up */
         admin_reply_done(&reply);
         if (last) {
@@ -169,13 +165,15 @@ static int await(struct ctl *ctl, const struct command *command, uint64_t id, ui
                  struct buf *out, struct ctl_error *e)
 {
     struct waiting w = {.ctl = ctl, .command = command, .id = id, .deadline = deadline};
+    enum progress_style style = command_style(ctl, command);
 
-    mind_interrupts(style_of(ctl, command) != PROGRESS_SILENT);
-    progress_begin(&w.progress, style_of(ctl, command), mono_now_ms());
+    mind_interrupts(command->progress && style != PROGRESS_SILENT);
+    progress_begin(&w.progress, style, mono_now_ms());
+    progress_await(&w.progress, "waiting for the answer (no leader yet?) ...");
     int code = await_reply(&w, out, e);
     mind_interrupts(false);
     progress_end(&w.progress, &w.words);
-    say_words(&w);
+    ctl_say(&w.words);
     buf_done(&w.words);
     return code;
 }

@@ -81,9 +81,9 @@ int fill_replace_server(const struct ctl *ctl, const struct invocation *inv,
     }
     if (code == 0 && req->replaces == req->member_id) {
         code = ctl_fail(e, -RD_EUSAGE,
-                        "node %" PRIu32 " cannot replace itself; ids are never used again, so give "
-                        "the new node an id of its own",
-                        req->member_id);
+                        "node %" PRIu32 " cannot replace itself: give the new node another id, or "
+                        "make node %" PRIu32 " anew (remove-server, reset --force, add-server)",
+                        req->member_id, req->member_id);
     }
     return code ? code : fill_address(inv->args[2], req, e);
 }

@@ -195,8 +195,7 @@ static void put_bad_state(const struct look *l, struct buf *reason)
                 look_is_whole_log(l)
                     ? "; the log is sound and holds all entries: raftd makes the state anew "
                       "from it"
-                    : "; the log does not hold all entries: give the cluster a fresh member "
-                      "instead of this one (raftctl replace-server)");
+                    : "; the log does not hold all entries: " RD_MAKE_ANEW);
 }
 
 int check_run(struct ctl *ctl, const struct invocation *inv, struct ctl_error *e)

@@ -170,7 +170,8 @@ const struct command command_table[] = {
      .in_batch = true,
      .help = "this node and the cluster as it sees them",
      .details = "Works without a leader. The first lines say how the cluster is and why, then "
-                "follows a table of its members; a * marks the node that answers.",
+                "follows a table of its members; a * marks the node that answers. Below it stands "
+                "why a member is not connected, where that is known.",
      .render = render_status},
     {.name = "members",
      .args = "",
@@ -404,8 +405,10 @@ const struct command command_table[] = {
      .needs = NEEDS_OPERATOR,
      .in_batch = true,
      .help = "keys and values in key order",
-     .details = "One line per key: the key, a tab, the value. Control characters, backslashes and "
-                "bytes that are not UTF-8 are shown as \\n, \\t, \\\\ or \\xHH.",
+     .details =
+         "One line per key: the key, a tab, the value. Control characters, backslashes and "
+         "bytes that are not UTF-8 are shown as \\n, \\t, \\\\ or \\xHH. When --limit leaves "
+         "keys out, a note says so (`more` with --json).",
      .fill = fill_list,
      .render = render_list},
     {.name = "batch",
@@ -458,6 +461,7 @@ const struct command command_table[] = {
      .args_min = 1,
      .args_max = 1,
      .takes_rest = true,
+     .usage_status = EXEC_FAILED,
      .options = OPTIONS(OPT_WAIT_TIMEOUT, OPT_GRACE, OPT_END),
      .required = OPT_END,
      .help = "run a command only while this node leads",
@@ -473,8 +477,9 @@ const struct command command_table[] = {
          "itself is ended in the same way. HUP, INT, QUIT, USR1, USR2, ALRM, TERM, CONT and WINCH "
          "are passed on to it, TSTP as STOP. It has to be a program that this user may signal "
          "(no sudo). Exit status: that of CMD, 128+N when signal N ended it; 75 when "
-         "leadership was lost; 124 when --wait-timeout passed; 125 when raftctl failed; 126 or 127 "
-         "when CMD cannot be run or is not found.",
+         "leadership was lost; 124 when --wait-timeout passed; 125 when raftctl failed, or its "
+         "command line is bad (2 would be that of CMD); 126 or 127 when CMD cannot be run or is "
+         "not found.",
      .examples = "  raftctl exec -- /usr/local/bin/scheduler --queue mail\n"
                  "  raftctl exec --wait-timeout 5s -- ./nightly || test $? = 124\n",
      .run = exec_run},

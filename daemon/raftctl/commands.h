@@ -11,6 +11,7 @@
 
 #include "raftctl/ctl.h"
 #include "raftctl/options.h"
+#include "raftctl/progress.h"
 #include "wire/admin.h"
 
 enum command_needs { /* what raftd asks of who calls; a hint, raftd decides */
@@ -31,6 +32,7 @@ struct command {
                              * is unknown. NULL: it only asks */
     bool progress;          /* the answer is the last reply; those before it say how far it is */
     bool in_batch;          /* makes sense as a line of `batch` */
+    int usage_status;       /* exit status of a bad command line; 0: 2, the usual one */
     const char *help;       /* one line */
     const char *details;
     const char *examples; /* whole lines; NULL: none */
@@ -63,6 +65,9 @@ int command_call(struct ctl *ctl, const struct invocation *inv, struct buf *out,
 /* Turn a reply that refuses into the error it tells of; returns its code. */
 int command_refused(const struct command *command, const struct admin_reply *reply,
                     struct ctl_error *e);
+
+/* How to tell people how far it is while they wait. */
+enum progress_style command_style(const struct ctl *ctl, const struct command *command);
 
 /* Run a command to its end and print what it says. Exit status, or a negative code to report. */
 int command_run(struct ctl *ctl, const struct invocation *inv, struct ctl_error *e);

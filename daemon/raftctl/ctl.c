@@ -124,6 +124,12 @@ void ctl_note(const struct ctl *ctl, const char *format, ...)
     va_end(args);
 }
 
+void ctl_say(struct buf *words)
+{
+    (void)fwrite(words->data, 1, words->size, stderr);
+    words->size = 0;
+}
+
 void ctl_warn(const char *command, const char *format, ...)
 {
     struct buf text = BUF_INIT;

@@ -64,6 +64,9 @@ int ctl_report(const struct ctl *ctl, const char *command, const struct ctl_erro
 /* A note for people on stderr, unless -q. */
 void ctl_note(const struct ctl *ctl, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Words for people, as they are, to stderr; none are left in `words`. */
+void ctl_say(struct buf *words);
+
 /* What went wrong in a command that goes on: "raftctl: COMMAND: ..." on stderr, with -q, too. */
 void ctl_warn(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

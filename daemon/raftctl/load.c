@@ -19,7 +19,8 @@ enum { READ_SIZE = 256 * 1024, EVENTS_MAX = 64, SECOND_US = 1000000 };
 
 struct load_client {
     uint64_t started_us;
-    bool open; /* a request is out */
+    uint32_t key; /* of its request */
+    bool open;    /* a request is out */
 };
 
 struct load_conn {
@@ -184,11 +185,8 @@ static void issue(struct load *l, uint32_t client, uint64_t now_us)
     req->id = client + 1U;
     req->key = l->keys[key];
     req->value = l->phase->op == LOAD_PUT ? l->value : NULL;
-    if (l->phase->op == LOAD_PUT) {
-        l->touched[key] = true;
-    }
     (void)admin_request_encode(req, &conn->out); /* key and value are within the limits */
-    l->clients[client] = (struct load_client){.started_us = now_us, .open = true};
+    l->clients[client] = (struct load_client){.started_us = now_us, .key = key, .open = true};
     l->open++;
 }
 
@@ -233,6 +231,12 @@ static void count_error(struct load_stats *s, const struct admin_reply *reply)
     }
 }
 
+/* A put that was refused for good has left nothing to delete. */
+static bool may_be_done(int code)
+{
+    return code == 0 || code == -RD_EUNKNOWN_OUTCOME || code == -RD_ETIMEOUT;
+}
+
 static void take_reply(struct load *l, const struct admin_reply *reply, uint64_t now_us)
 {
     uint32_t client = (uint32_t)(reply->id - 1);
@@ -243,6 +247,9 @@ static void take_reply(struct load *l, const struct admin_reply *reply, uint64_t
     l->clients[client].open = false;
     l->open--;
     l->last_reply_us = now_us;
+    if (l->phase->op == LOAD_PUT && may_be_done(reply->code)) {
+        l->touched[l->clients[client].key] = true;
+    }
     if (reply->code) {
         count_error(l->stats, reply);
         pause_client(l, client, now_us);

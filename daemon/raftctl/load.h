@@ -45,7 +45,7 @@ struct load_phase {
     enum load_op op;
     uint32_t clients;     /* <= clients_max */
     uint64_t duration_ms; /* load with random keys for so long; 0: each wanted key once, in order */
-    bool only_touched;    /* each key that an earlier phase asked to put */
+    bool only_touched;    /* each key that an earlier phase put, or may have */
     bool stop_at_error;   /* a refusal ends the phase */
     const volatile sig_atomic_t *stop; /* ends the phase early; may be NULL */
     void (*progress)(void *arg, const struct load_stats *stats,

@@ -339,5 +339,8 @@ int options_parse(uint32_t count, char *const *words, struct invocation *out, st
         }
     }
     check_complete(&p);
+    if (e->code && out->command) {
+        e->status = out->command->usage_status;
+    }
     return e->code;
 }

@@ -98,7 +98,15 @@ static void describe(struct progress *p, const void *json, size_t json_size)
 
 void progress_begin(struct progress *p, enum progress_style style, uint64_t now)
 {
-    *p = (struct progress){.style = style, .calm_until = now + PROGRESS_CALM_MS};
+    *p = (struct progress){.style = style, .began = now};
+}
+
+void progress_await(struct progress *p, const char *words)
+{
+    if (p->style == PROGRESS_TERMINAL) {
+        buf_put_str(&p->text, words);
+        p->waits = true;
+    }
 }
 
 static bool is_told(const struct progress *p)
@@ -113,13 +121,14 @@ void progress_take(struct progress *p, const void *json, size_t json_size, uint6
         return;
     }
     describe(p, json, json_size);
+    p->heard = true;
     p->waits = !is_told(p);
     progress_tick(p, now, out);
 }
 
 uint64_t progress_due(const struct progress *p)
 {
-    uint64_t due = p->calm_until;
+    uint64_t due = p->began + (p->heard ? PROGRESS_CALM_MS : PROGRESS_UNHEARD_MS);
 
     if (!p->waits) {
         return UINT64_MAX;

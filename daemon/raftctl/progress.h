@@ -1,8 +1,9 @@
-/* progress.h - how far a change is, told to people while they wait for its end.
+/* progress.h - how far a command is, told to people while they wait for its end.
  *
- * Calm: of a change that is done within PROGRESS_CALM_MS nothing is told. On a terminal there is
- * one line, overwritten, and gone at the end; elsewhere a line when the step changes, and within a
- * step one every PROGRESS_EVERY_MS while it moves.
+ * Calm: of a change that is done within PROGRESS_CALM_MS nothing is told; nor is it that raftd says
+ * nothing, before PROGRESS_UNHEARD_MS. On a terminal there is one line, overwritten, and gone at the
+ * end; elsewhere a line when the step changes, and within a step one every PROGRESS_EVERY_MS while it
+ * moves.
  *
  * Pure: times are the caller's mono_now_ms(), and what is to be written is appended to a buf.
  * Threads: any. Ownership: a progress owns its texts until progress_end(). */
@@ -15,7 +16,12 @@
 
 #include "base/buf.h"
 
-enum { PROGRESS_CALM_MS = 200, PROGRESS_EVERY_MS = 2000, PROGRESS_STEP_SIZE = 41 };
+enum {
+    PROGRESS_CALM_MS = 200,
+    PROGRESS_UNHEARD_MS = 2000,
+    PROGRESS_EVERY_MS = 2000,
+    PROGRESS_STEP_SIZE = 41,
+};
 
 enum progress_style {
     PROGRESS_SILENT,
@@ -25,7 +31,8 @@ enum progress_style {
 
 struct progress {
     enum progress_style style;
-    uint64_t calm_until;
+    uint64_t began;
+    bool heard; /* raftd has said something about it */
     bool waits; /* the newest text is not told yet */
     char step[PROGRESS_STEP_SIZE];
     struct buf text;
@@ -35,6 +42,10 @@ struct progress {
 };
 
 void progress_begin(struct progress *p, enum progress_style style, uint64_t now);
+
+/* The words to show on a terminal while nothing is heard; each byte takes one column. Elsewhere nobody
+ * sits and waits, and they are not told. */
+void progress_await(struct progress *p, const char *words);
 
 /* What raftd says about it: {"progress":{...}}, or anything else, from which no step is known.
  * Steps that only a newer raftd has are shown by their names. */

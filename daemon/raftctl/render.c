@@ -260,6 +260,9 @@ void render_list(const struct ctl *ctl, const struct invocation *inv, const json
         bool prefix = inv->args_count && inv->args[0][0];
         ctl_note(ctl, "no keys%s%s", prefix ? " begin with " : "", prefix ? inv->args[0] : "");
     }
+    if (json_is_true(json_object_get(answer, "more"))) {
+        ctl_note(ctl, "more keys follow: raise --limit, or give a longer prefix");
+    }
 }
 
 /* ---- Others ---- */

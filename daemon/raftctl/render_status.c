@@ -451,6 +451,20 @@ static void put_members_table(const json_t *status, const json_t *members, struc
     table_end(&t, out);
 }
 
+/* Why a member is not connected: a sentence, for which a table has no room. */
+static void put_troubles(const json_t *members, struct buf *out)
+{
+    for (size_t i = 0; i < json_array_size(members); i++) {
+        const json_t *m = json_array_get(members, i);
+        const char *trouble = render_text(m, "trouble");
+        if (trouble) {
+            buf_printf(out, "node %" PRIu64 ": ", render_number(m, "id", 0));
+            render_safe(out, trouble);
+            buf_put_u8(out, '\n');
+        }
+    }
+}
+
 void render_status(const struct ctl *ctl, const struct invocation *inv, const json_t *answer,
                    struct buf *out)
 {
@@ -471,6 +485,7 @@ void render_status(const struct ctl *ctl, const struct invocation *inv, const js
     if (json_array_size(members)) {
         buf_put_u8(out, '\n');
         put_members_table(answer, members, out);
+        put_troubles(members, out);
     }
 }
 

@@ -101,7 +101,7 @@ int reset_run(struct ctl *ctl, const struct invocation *inv, struct ctl_error *e
                                  ? "; repeat it, and if that does not help remove log/, state/ "
                                    "and UNFINISHED in it by hand: raftd makes a new store"
                                  : "; repeat it with --force to forget it as it is");
-        code = child_fail(e, code, &reason);
+        code = child_fail(e, asked.force ? code : -RD_EWOULD_LOSE_QUORUM, &reason);
     } else if (code) {
         code = child_fail(e, code, &reason);
     } else {

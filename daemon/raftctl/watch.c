@@ -169,6 +169,8 @@ struct wait {
     uint64_t target;     /* index to have applied; 0: not known yet */
     char last[1024];     /* what this node said last, for people */
     uint32_t leader;     /* in it; 0: none */
+    struct progress progress;
+    struct buf words; /* of the progress, for stderr */
     bool met;
 };
 
@@ -222,9 +224,14 @@ static int take_reply(struct wait *w, const struct admin_reply *reply, struct ct
 static int wait_step(struct wait *w, struct ctl_error *e)
 {
     bool asks = w->what == WAIT_CAUGHT_UP && !w->status_open;
-    uint64_t until = asks && w->status_due < w->deadline ? w->status_due : w->deadline;
+    uint64_t until = mono_earlier(w->deadline, progress_due(&w->progress));
     struct admin_reply reply;
 
+    if (asks) {
+        until = mono_earlier(until, w->status_due);
+    }
+    progress_tick(&w->progress, mono_now_ms(), &w->words);
+    ctl_say(&w->words);
     if (asks && mono_now_ms() >= w->status_due) {
         w->status_open = true;
         return watch_send(w->ctl, "status", &w->status_id, e);
@@ -262,6 +269,17 @@ static int print_waited(const struct wait *w, struct ctl_error *e)
     return code;
 }
 
+/* The sentence of where it stands may be longer than a line of the terminal, which is overwritten. */
+static void progress_of_wait(struct wait *w)
+{
+    char words[80];
+
+    (void)snprintf(words, sizeof words, "waiting for %s (raftctl status says how it stands) ...",
+                   option_table[OPT_FOR].choices[w->what]);
+    progress_begin(&w->progress, command_style(w->ctl, w->command), w->started);
+    progress_await(&w->progress, words);
+}
+
 int wait_run(struct ctl *ctl, const struct invocation *inv, struct ctl_error *e)
 {
     struct wait w = {.ctl = ctl,
@@ -271,8 +289,12 @@ int wait_run(struct ctl *ctl, const struct invocation *inv, struct ctl_error *e)
                      .deadline = ctl_deadline(ctl->timeout_ms)};
     int code = stream_open(ctl, &w.watch_id, e);
 
+    progress_of_wait(&w);
     while (code == 0 && !w.met) {
         code = wait_step(&w, e);
     }
+    progress_end(&w.progress, &w.words);
+    ctl_say(&w.words);
+    buf_done(&w.words);
     return code ? code : print_waited(&w, e);
 }

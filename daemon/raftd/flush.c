@@ -33,8 +33,7 @@ static int rebuild(struct server *s, const char *why)
         log_error("raftd",
                   "the state on disk cannot be used, and the log does not hold all entries",
                   LOG_STR("why", why), LOG_U64("first_index", s->info.base.index + 1),
-                  LOG_STR("do", "give the cluster a fresh member instead of this one (raftctl "
-                                "replace-server)"));
+                  LOG_STR("do", RD_MAKE_ANEW));
         return -RD_ECORRUPT;
     }
     log_warning("raftd", "the state on disk cannot be used: it is built anew from the log",
@@ -59,9 +58,7 @@ static int refuse_short_log(const struct server *s)
     log_error("raftd", "the log ends before the state that was made of it: entries are lost",
               LOG_STR("path", s->config->data_dir), LOG_U64("index", s->info.last),
               LOG_U64("applied_index", s->mark.at.index),
-              LOG_STR("do",
-                      "put back the whole directory as it was; without it, give the cluster a "
-                      "fresh member instead of this one (raftctl replace-server)"));
+              LOG_STR("do", "put back the whole directory as it was; without it, " RD_MAKE_ANEW));
     return -RD_ECORRUPT;
 }
 

@@ -24,7 +24,7 @@ static void env_assert(MDB_env *mdb, const char *message)
 
     (void)mdb_env_get_path(mdb, &path);
     log_error("store", "the data is damaged: LMDB failed an assertion", LOG_STR("path", path),
-              LOG_STR("assertion", message));
+              LOG_STR("assertion", message), LOG_STR("do", STORE_FAULT_DAMAGED));
     _exit(RD_EXIT_DATA); /* its pages make no sense: nothing it says can be believed */
 }
 

@@ -81,8 +81,7 @@ static const char *advice(int code)
     case RD_EMAP_FULL:
         return "raise storage.map_size, then start raftd again";
     case RD_ECORRUPT:
-        return "check the disk; give the cluster a fresh member instead of this one "
-               "(raftctl replace-server)";
+        return STORE_FAULT_DAMAGED;
     case RD_EPERMISSION:
         return "run it as root, or as the owner of the directory";
     case RD_ECONFIG:

@@ -6,6 +6,11 @@
 
 #include <stdint.h>
 
+#include "base/err.h"
+
+/* What to do about pages or records that were changed behind our back. */
+#define STORE_FAULT_DAMAGED "check the disk; " RD_MAKE_ANEW
+
 /* The negative RD_E... code of rc while a store is opened: what the operator may have got wrong
  * (permissions, a read-only file system, no memory for the map) is -RD_ECONFIG. `free_bytes` is what
  * the file system has left. LMDB turns a write cut short by a full file system into EIO, so EIO with

@@ -12,12 +12,10 @@
 #include "store/fault.h"
 #include "store/rlog.h"
 
-#define ADVICE_MIXED                                                                               \
-    "put back the whole directory as it was; without it, empty data_dir and give the cluster a "   \
-    "fresh member instead of this one (raftctl replace-server)"
+#define ADVICE_MIXED "put back the whole directory as it was; without it, " RD_MAKE_ANEW
 #define ADVICE_AMNESIA                                                                             \
-    "this node may have promised votes it no longer knows: it must not take part again; empty "    \
-    "data_dir and give the cluster a fresh member instead of this one (raftctl replace-server)"
+    "this node may have promised votes it no longer knows: it must not take part again on this "   \
+    "data; " RD_MAKE_ANEW
 
 static int refuse_data(const struct store_env *env, const char *what, const char *why,
                        const char *advice)
@@ -223,7 +221,7 @@ static int read_contents(struct store_files *f, MDB_txn *txn, const struct store
         log_error("store", "the data directory belongs to another node",
                   LOG_STR("path", f->dir.path), LOG_U64("directory_id", c->identity.id),
                   LOG_U64("config_id", config->id),
-                  LOG_STR("do", "correct id or data_dir in [node]; an id is never reused"));
+                  LOG_STR("do", "correct id or data_dir in [node]"));
         return -RD_ECONFIG;
     }
     return read_rest(f, txn, c);

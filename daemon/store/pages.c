@@ -630,9 +630,7 @@ static int check_file(int fd, const char *file)
     if (why) {
         log_error("store", "the data is damaged: a page makes no sense", LOG_STR("path", file),
                   LOG_U64("page", page), LOG_STR("reason", why),
-                  LOG_STR("do",
-                          "check the disk; give the cluster a fresh member instead of this one "
-                          "(raftctl replace-server)"));
+                  LOG_STR("do", STORE_FAULT_DAMAGED));
         return -RD_ECORRUPT;
     }
     return 0;

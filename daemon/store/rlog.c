@@ -12,9 +12,6 @@
 
 _Static_assert(sizeof(size_t) == sizeof(raft_index), "MDB_INTEGERKEY takes keys of size_t");
 
-#define ADVICE                                                                                     \
-    "check the disk; give the cluster a fresh member instead of this one (raftctl replace-server)"
-
 enum {
     PROGRESS_EVERY_MS = 1000,
     PROGRESS_LOOK_ENTRIES = 256, /* the clock is read once per so many entries */
@@ -127,7 +124,8 @@ int store_rlog_base(const struct store_env *env, MDB_txn *txn, struct raft_point
     const char *why = store_record_get_base(value.mv_data, value.mv_size, out);
     if (why) {
         log_error("store", "the record of where the log begins cannot be trusted",
-                  LOG_STR("path", env->path), LOG_STR("reason", why), LOG_STR("do", ADVICE));
+                  LOG_STR("path", env->path), LOG_STR("reason", why),
+                  LOG_STR("do", STORE_FAULT_DAMAGED));
     }
     return why ? -RD_ECORRUPT : 0;
 }
@@ -238,7 +236,7 @@ void store_reader_end(struct store_reader *r)
 static int report_bad_entry(const struct store_reader *r, raft_index index, const char *why)
 {
     log_error("store", "a log entry cannot be trusted", LOG_STR("path", r->env->path),
-              LOG_U64("index", index), LOG_STR("reason", why), LOG_STR("do", ADVICE));
+              LOG_U64("index", index), LOG_STR("reason", why), LOG_STR("do", STORE_FAULT_DAMAGED));
     return -RD_ECORRUPT;
 }
 

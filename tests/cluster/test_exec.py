@@ -55,8 +55,8 @@ def test_what_cannot_be_run(single):
     assert status == NOT_RUNNABLE and "Permission denied" in err
     status, out, err = run(node, "/etc/passwd", options=["--json"])
     assert status == NOT_RUNNABLE and '"permission_denied"' in out and not err
-    assert node.run("exec").returncode == 2
-    assert node.run("exec", "--grace", "2", "true").returncode == 2
+    assert run(node)[0] == FAILED
+    assert run(node, "true", options=["--grace", "2"])[0] == FAILED
     with node.batch() as batch:
         assert batch.ask("exec true")["error"]["code"] == "invalid"
 

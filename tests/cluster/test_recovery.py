@@ -11,6 +11,7 @@ from test_backup import data_of, leads, restored
 from test_disk import strace_works
 
 TERMS = 1_000_000
+MAKE_ANEW = "make this node anew: raftctl remove-server, reset --force, add-server; see raftd-recovery(7)"
 SMALL_LOG = {"storage.log_keep_entries": 5, "storage.log_keep_bytes": "4K"}
 
 needs_strace = pytest.mark.skipif(not strace_works(), reason="strace cannot trace here (ptrace)")
@@ -95,6 +96,11 @@ def damage(file, needle):
     file.write_bytes(data)
 
 
+def blank(file):
+    """Its pages are there, and nothing says how they belong together."""
+    file.write_bytes(b"\0" * 8192 + file.read_bytes()[8192:])
+
+
 def test_check_reads_the_state(make_cluster):
     cluster = make_cluster(1, options=SMALL_LOG).formed()
     node = cluster[1]
@@ -108,7 +114,7 @@ def test_check_reads_the_state(make_cluster):
     answer = node.ctl("check", "--data-dir", node.data)
     assert answer.code == 1 and answer.obj["ok"] is False
     assert "the state's rows are damaged" in answer.obj["problem"]
-    assert "the log does not hold all entries" in answer.obj["problem"]
+    assert f"the log does not hold all entries: {MAKE_ANEW}" in answer.obj["problem"]
     refused = recover(node, 1)
     assert refused.code == 1 and "the state on disk is damaged" in refused.message
     assert check(node, whole)["ok"] is True
@@ -283,6 +289,15 @@ def test_reset_needs_force_unless_removed(trio):
     assert gone.conf.exists()
 
 
+def forgotten_by_force(node):
+    answer = reset(node)
+    assert answer.code == 6 and answer.error == "would_lose_quorum", answer
+    assert "repeat it with --force" in answer.message
+    assert reset(node, "--force").code == 0
+    assert check(node)["last_index"] == 0
+    return answer
+
+
 def test_what_cannot_be_read_can_still_be_reset(single):
     node = single[1]
     write(node, 20, "a")
@@ -296,10 +311,10 @@ def test_what_cannot_be_read_can_still_be_reset(single):
         damage(node.data / "log" / "data.mdb", b"a/8")
     else:
         node.wait_exit(expect=EXIT_DATA)
-    answer = reset(node)
-    assert answer.code in (1, 6) and "--force" in answer.message
-    assert reset(node, "--force").code == 0
-    assert check(node)["last_index"] == 0
+    forgotten_by_force(node)
+    blank(node.data / "log" / "data.mdb")
+    answer = forgotten_by_force(node)
+    assert "the data is damaged" in answer.message, "not even whose it is can be read"
 
 
 # ---- Killed in the middle ----
@@ -502,12 +517,15 @@ def test_page_damaged_disk(trio):
     done = write(trio[1], 50, "a")
     trio.settled()
     trio[3].stop()
-    hard = trio[3].data / "log" / "data.mdb"
-    hard.write_bytes(b"\0" * 8192 + hard.read_bytes()[8192:])
+    blank(trio[3].data / "log" / "data.mdb")
+    mark = trio[3].log_mark()
     trio[3].start(wait=False)
     assert not trio[3].wait_ready_or_ended()
-    trio[3].may_exit_with.add(trio[3].wait_exit())
-    assert trio[3].ctl("check", "--data-dir", trio[3].data).code == 1
+    trio[3].may_exit_with.add(trio[3].wait_exit(expect=EXIT_DATA))
+    answer = trio[3].ctl("check", "--data-dir", trio[3].data)
+    assert answer.code == 1
+    for said in (trio[3].logged_since(mark), answer.obj["problem"]):
+        assert MAKE_ANEW in said, "what raftd and check advise is what the page does"
     Page(trio, "A damaged disk").run()
     trio.agree_on({1: "voter", 2: "voter", 3: "voter"})
     assert data_of(trio[3]) == done

@@ -404,7 +404,7 @@ static const struct refused refused_changes[] = {
     {"replace-server", {.replaces = 3, .member_id = 5, .address = "[::]:1"}, "to listen on"},
     {"replace-server",
      {.replaces = 3, .member_id = 3, .address = "a:1"},
-     "replaces: a node cannot replace itself"},
+     "cannot replace itself; give another id in member_id, or remove-server this one"},
     {"transfer", {.no_wait = true}, "member_id"},
 };
 

@@ -6,7 +6,8 @@
  * that is none), full (refuses each connection as the 257th is refused), stray (answers the first
  * request with a refusal of the connection, then closes it). Keys with a meaning: err/NAME is refused with that code, vanish closes the
  * connection without an answer, silent gets no answer, late gets its answer ("too late") when the
- * next request comes, exit ends the process. Mode refusing: permission_denied to everything.
+ * next request comes, exit ends the process. Modes refusing and cut-off: permission_denied, no_quorum to
+ * everything. Mode doubtful: a put is done, and answered with unknown_outcome.
  *
  * `hold` gets its claims in the modes of `holds`, and after some of them what the mode is about.
  *
@@ -288,6 +289,10 @@ static void put(struct conn *c, const struct admin_request *r)
     p->value = r->value ? blob_ref(r->value) : blob_copy("", 0);
     p->modified = fake.revision;
     p->version++;
+    if (mode_is("doubtful")) {
+        refuse(c, r, -RD_EUNKNOWN_OUTCOME, 0, NULL);
+        return;
+    }
     buf_printf(&out, "{\"revision\":%" PRIu64 ",\"index\":40,\"term\":7}", fake.revision);
     answer_buf(c, r, &out);
 }
@@ -342,14 +347,18 @@ static void list(struct conn *c, const struct admin_request *r)
     struct buf out = BUF_INIT;
     struct jw j = jw_begin(&out);
     uint64_t count = 0;
+    bool more = false;
 
     buf_printf(&out, "{\"revision\":%" PRIu64 ",\"kvs\":[", fake.revision);
     for (uint32_t i = 0; i < fake.pairs_count; i++) {
         const struct pair *p = &fake.pairs[i];
-        if ((r->key && (p->key->size < r->key->size ||
-                        memcmp(p->key->data, r->key->data, r->key->size) != 0)) ||
-            (r->limit && count == r->limit)) {
+        if (r->key && (p->key->size < r->key->size ||
+                       memcmp(p->key->data, r->key->data, r->key->size) != 0)) {
             continue;
+        }
+        more = r->limit && count == r->limit;
+        if (more) {
+            break;
         }
         count++;
         put_pair(&j, p);
@@ -361,7 +370,7 @@ static void list(struct conn *c, const struct admin_request *r)
             buf_printf(&out, "{\"revision\":%" PRIu64 ",\"kvs\":[", fake.revision);
         }
     }
-    buf_put_str(&out, "]}");
+    buf_printf(&out, "]%s}", more ? ",\"more\":true" : "");
     answer_buf(c, r, &out);
 }
 
@@ -493,6 +502,8 @@ static bool trouble(struct conn *c, const struct admin_request *r)
         refuse(c, r, err_by_name(name), 2, "as asked");
     } else if (mode_is("refusing")) {
         refuse(c, r, -RD_EPERMISSION, 0, NULL);
+    } else if (mode_is("cut-off")) {
+        refuse(c, r, -RD_ENO_QUORUM, 0, "1 of 3 voters reachable");
     } else {
         return key_is(r, "silent") || mode_is("mute");
     }

@@ -301,3 +301,18 @@ void expect(const char *line, int status, const char *out, const char *err_piece
     }
     run_done(&r);
 }
+
+void expect_terminal(const char *line, const char *in, int status, const char *err_begins)
+{
+    struct child c;
+    struct run r;
+
+    start_with(&c, line, -1, true);
+    converse(&c, &r, (const uint8_t *)in, strlen(in));
+    assert_int_equal(r.status, status);
+    size_t size = err_begins[0] ? strlen(err_begins) : r.err.size + 1;
+    if (strncmp(buf_str(&r.err), err_begins, size) != 0) {
+        fail_msg("'%s': its stderr: %s", line, buf_str(&r.err));
+    }
+    run_done(&r);
+}

@@ -41,6 +41,9 @@ void run_done(struct run *r);
 /* Run it: status, whole stdout (NULL: any), a piece of stderr (NULL: stderr has to be empty). */
 void expect(const char *line, int status, const char *out, const char *err_piece);
 
+/* With its stderr on a terminal, and `in` on stdin: status, and how stderr begins ("": it is empty). */
+void expect_terminal(const char *line, const char *in, int status, const char *err_begins);
+
 /* A raftctl that goes on running. */
 struct child {
     pid_t pid;

@@ -114,6 +114,27 @@ static void refused(void **state)
     run_done(&r);
 }
 
+/* Where nothing was put there is nothing to delete, and to wait for a second time. */
+static void nothing_was_put(void **state)
+{
+    struct run r;
+
+    (void)state;
+    fake_start("cut-off");
+    ctl_run(&r, "bench --duration 50ms --clients 3");
+    assert_int_equal(r.status, 4);
+    assert_string_equal(buf_str(&r.err), "raftctl: bench: no_quorum: 1 of 3 voters reachable\n");
+    run_done(&r);
+}
+
+static void what_may_have_been_put_is_deleted(void **state)
+{
+    (void)state;
+    fake_start("doubtful");
+    expect("bench --duration 50ms --clients 3", 5, "", "bench: unknown_outcome: ");
+    expect("list", 0, "", "no keys");
+}
+
 static void unanswered(void **state)
 {
     (void)state;
@@ -179,6 +200,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(says_it_in_words),
         cmocka_unit_test(large_values_in_both_directions),
         cmocka_unit_test(refused),
+        cmocka_unit_test(nothing_was_put),
+        cmocka_unit_test(what_may_have_been_put_is_deleted),
         cmocka_unit_test(unanswered),
         cmocka_unit_test(raftd_dies_meanwhile),
         cmocka_unit_test(an_interrupt_ends_it_early_and_cleans_up),

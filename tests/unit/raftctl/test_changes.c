@@ -80,8 +80,9 @@ static const char *const mistakes[][2] = {
     {"transfer 0", "raftctl: transfer: ID: '0'" NO_ID},
     {"replace-server x 5 a:1", "raftctl: replace-server: OLD: 'x'" NO_ID},
     {"replace-server 3 x a:1", "raftctl: replace-server: NEW: 'x'" NO_ID},
-    {"replace-server 3 3 a:1", "raftctl: replace-server: node 3 cannot replace itself; ids are "
-                               "never used again, so give the new node an id of its own\n"},
+    {"replace-server 3 3 a:1", "raftctl: replace-server: node 3 cannot replace itself: give "
+                               "the new node another id, or make node 3 anew (remove-server, "
+                               "reset --force, add-server)\n"},
     {"replace-server 3 5 a", "raftctl: replace-server: 'a'" NO_ADDRESS},
     {"replace-server 3 5 [0::0]:1", "raftctl: replace-server: '[0::0]:1'" TO_LISTEN},
 };
@@ -286,9 +287,9 @@ static void in_a_batch(void **state)
                  "{\"from\":1,\"to\":2,\"term\":8,\"gap_ms\":4,\"asked\":\"\"}\n"
                  "{\"error\":{\"code\":\"would_lose_quorum\",\"message\":\"as asked\","
                  "\"leader\":2}}\n"
-                 "{\"error\":{\"code\":\"invalid\",\"message\":\"node 3 cannot replace itself; ids "
-                 "are never used again, so give the new node an id of its own\",\"leader\":null}}"
-                 "\n");
+                 "{\"error\":{\"code\":\"invalid\",\"message\":\"node 3 cannot replace itself: "
+                 "give the new node another id, or make node 3 anew (remove-server, reset "
+                 "--force, add-server)\",\"leader\":null}}\n");
 }
 
 /* Replies to a change that was given up belong to nothing that follows it. */

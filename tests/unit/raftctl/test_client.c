@@ -158,6 +158,20 @@ static void silence(void **state)
     expect("status --timeout 50ms", 5, "", "did not answer in time");
 }
 
+#define BLANKS "                                           "
+#define WAITS "\rwaiting for the answer (no leader yet?) ...\r" BLANKS "\r"
+
+/* Of what takes longer than two seconds, and nothing else. */
+static void who_waits_at_a_terminal_is_told(void **state)
+{
+    (void)state;
+    fake_start("mute");
+    expect_terminal("get a --timeout 4s", "", 5, WAITS "raftctl: get: timeout: raftd at ");
+    expect_terminal("get a --timeout 1s", "", 5, "raftctl: get: timeout: raftd at ");
+    expect_terminal("get a --timeout 2s --json -q", "", 5, "");
+    expect_terminal("batch", "get a --timeout 2s\n", 0, "");
+}
+
 static void going_away(void **state)
 {
     (void)state;
@@ -267,6 +281,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(no_permission),
         cmocka_unit_test(no_room_in_the_backlog),
         cmocka_unit_test(silence),
+        cmocka_unit_test(who_waits_at_a_terminal_is_told),
         cmocka_unit_test(going_away),
         cmocka_unit_test(refused_connections),
         cmocka_unit_test(refused_in_the_middle_of_a_request),

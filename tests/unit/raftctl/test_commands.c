@@ -185,7 +185,10 @@ static void keys(void **state)
     expect("put -- -c -d", 0, "revision 4\n", NULL);
     expect("list", 0, "a\t2\nb\t\n-c\t-d\n", NULL);
     expect("list a", 0, "a\t2\n", NULL);
-    expect("list --limit 2", 0, "a\t2\nb\t\n", NULL);
+    expect("list --limit 3", 0, "a\t2\nb\t\n-c\t-d\n", NULL);
+    expect("list --limit 2", 0, "a\t2\nb\t\n",
+           "more keys follow: raise --limit, or give a longer prefix\n");
+    expect("list --limit 2 -q", 0, "a\t2\nb\t\n", NULL);
     expect("list zz", 0, "", "no keys begin with zz");
     expect("list zz --json", 0, "{\"revision\":4,\"kvs\":[]}\n", NULL);
     expect("del a", 0, "deleted 1, revision 5\n", NULL);

@@ -14,7 +14,29 @@ static void runs_it(void **state)
            9, "7 7 1 00112233445566778899aabbccddeeff\n", NULL);
     expect("exec -- sh -c 'kill -KILL $$'", 128 + SIGKILL, "", NULL);
     expect("exec --json -- no-such-program", 127, NULL, NULL);
-    expect("exec", 2, "", "an argument is missing");
+}
+
+/* 2 may be the exit status of the command that it was to run. */
+static void a_bad_command_line_is_told_from_a_command_that_ends_with_2(void **state)
+{
+    struct run r;
+
+    (void)state;
+    fake_start("holder");
+    expect("exec -- sh -c 'exit 2'", 2, "", NULL);
+    expect("exec", 125, "", "exec: an argument is missing: -- CMD...\nUsage: raftctl exec ");
+    expect("exec --grace x -- true", 125, "", "--grace: 'x' is not a duration");
+    expect("--frob exec true", 125, "", "unknown option '--frob'");
+    ctl_run(&r, "exec --json --grace x -- true");
+    assert_int_equal(r.status, 125);
+    assert_non_null(strstr(buf_str(&r.out), "{\"code\":\"invalid\""));
+    run_done(&r);
+    ctl_run(&r, "exec --help");
+    assert_int_equal(r.status, 0);
+    assert_non_null(strstr(buf_str(&r.out), "Usage: raftctl exec "));
+    assert_int_equal(r.err.size, 0);
+    run_done(&r);
+    expect("put", 2, "", "an argument is missing");
 }
 
 /* Whatever else than a yes comes is the end of it. */
@@ -85,8 +107,12 @@ static void not_in_a_batch(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(runs_it), cmocka_unit_test(is_lost),        cmocka_unit_test(gives_up),
-        cmocka_unit_test(waits),   cmocka_unit_test(not_in_a_batch),
+        cmocka_unit_test(runs_it),
+        cmocka_unit_test(a_bad_command_line_is_told_from_a_command_that_ends_with_2),
+        cmocka_unit_test(is_lost),
+        cmocka_unit_test(gives_up),
+        cmocka_unit_test(waits),
+        cmocka_unit_test(not_in_a_batch),
     };
 
     harness_init(argc, argv);

@@ -97,6 +97,50 @@ static void what_is_quick_is_not_told(void **state)
     }
 }
 
+static void where_nothing_is_heard(void **state)
+{
+    (void)state;
+    progress_begin(&progress, PROGRESS_TERMINAL, 1000);
+    progress_await(&progress, "waiting ...");
+    assert_int_equal(progress_due(&progress), 1000 + PROGRESS_UNHEARD_MS);
+    progress_tick(&progress, 1000 + PROGRESS_UNHEARD_MS - 1, &out);
+    expect("");
+    progress_tick(&progress, 1000 + PROGRESS_UNHEARD_MS, &out);
+    expect("\rwaiting ...");
+    assert_true(progress_due(&progress) == UINT64_MAX);
+    take(5000, PERCENT(7));
+    expect("\rcatching up 7% ...");
+    progress_end(&progress, &out);
+    expect("\r                  \r");
+}
+
+/* What it would have said is of no interest then, and the calm is that of changes. */
+static void what_is_heard_comes_first(void **state)
+{
+    (void)state;
+    progress_begin(&progress, PROGRESS_TERMINAL, 1000);
+    progress_await(&progress, "waiting ...");
+    take(1010, STEP("dialling"));
+    assert_int_equal(progress_due(&progress), 1000 + PROGRESS_CALM_MS);
+    progress_tick(&progress, 1000 + PROGRESS_CALM_MS, &out);
+    expect("\rdialling ...");
+}
+
+static void in_lines_it_is_not_told_that_nothing_is_heard(void **state)
+{
+    static const enum progress_style styles[] = {PROGRESS_LINES, PROGRESS_SILENT};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        begin(styles[i], 1000);
+        progress_await(&progress, "waiting ...");
+        assert_true(progress_due(&progress) == UINT64_MAX);
+        progress_tick(&progress, 9000, &out);
+        progress_end(&progress, &out);
+        expect("");
+    }
+}
+
 static void what_is_not_quick_is_told_when_the_calm_is_over(void **state)
 {
     (void)state;
@@ -183,6 +227,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(steps_in_words, done),
         cmocka_unit_test_teardown(what_is_quick_is_not_told, done),
+        cmocka_unit_test_teardown(where_nothing_is_heard, done),
+        cmocka_unit_test_teardown(what_is_heard_comes_first, done),
+        cmocka_unit_test_teardown(in_lines_it_is_not_told_that_nothing_is_heard, done),
         cmocka_unit_test_teardown(what_is_not_quick_is_told_when_the_calm_is_over, done),
         cmocka_unit_test_teardown(a_line_for_each_step, done),
         cmocka_unit_test_teardown(few_lines_within_a_step, done),

@@ -61,9 +61,10 @@ static const char status_json[] =
     "\"match_index\":null,\"lag\":null,\"contact_ms\":null,\"connected\":true,\"version\":\"0.1."
     "0\"},"
     "{\"id\":10,\"name\":\"gr\\u00fcn\",\"address\":\"10.0.0.10:7400\",\"role\":\"voter\","
-    "\"lag\":0,\"contact_ms\":41,\"connected\":true,\"version\":\"0.1.0\"},"
+    "\"lag\":0,\"contact_ms\":41,\"connected\":true,\"version\":\"0.1.0\",\"trouble\":null},"
     "{\"id\":11,\"name\":\"evil\\u001b[2J\",\"address\":\"10.0.0.11:7400\",\"role\":\"learner\","
-    "\"lag\":512,\"contact_ms\":9000,\"connected\":false,\"version\":null}],"
+    "\"lag\":512,\"contact_ms\":9000,\"connected\":false,\"version\":null,"
+    "\"trouble\":\"refused: it \\u001b[2J has another store, 4 tries\"}],"
     "\"tls\":{\"cert_expires_in_s\":86400,\"ca_expires_in_s\":-1,\"https\":true},"
     "\"disk\":{\"state\":\"ok\",\"log_commit_p99_us\":1410,\"log_bytes\":512,"
     "\"state_bytes\":3221225472,\"log_commit_p50_us\":380,\"free_bytes\":5368709120,"
@@ -88,7 +89,8 @@ static void status_is_one_screen(void **state)
            "   ID  NAME      ROLE     ADDRESS         LAG  CONTACT  CONNECTED  VERSION\n"
            "*   2  n2        voter    10.0.0.2:7400     -        -  this node  0.1.0\n"
            "   10  gr\xc3\xbcn      leader   10.0.0.10:7400    0     41ms  yes        0.1.0\n"
-           "   11  evil?[2J  learner  10.0.0.11:7400  512     9.0s  NO         -\n");
+           "   11  evil?[2J  learner  10.0.0.11:7400  512     9.0s  NO         -\n"
+           "node 11: refused: it ?[2J has another store, 4 tries\n");
 }
 
 static void status_of_a_node_in_no_cluster(void **state)

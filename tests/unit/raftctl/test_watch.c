@@ -138,6 +138,20 @@ static void waits_no_longer_than_told(void **state)
     expect("wait --for voter --timeout 50ms", 5, "", "did not answer in time");
 }
 
+static void a_long_wait_at_a_terminal_is_told(void **state)
+{
+    static const char line[] = "wait --for leader --timeout 4s";
+
+    (void)state;
+    fake_start("alone");
+    expect_terminal(
+        line, "", 5,
+        "\rwaiting for leader (raftctl status says how it stands) ..."
+        "\r                                                          \rraftctl: wait: ");
+    fake_start("leader");
+    expect_terminal(line, "", 0, "");
+}
+
 static void wait_fails(void **state)
 {
     (void)state;
@@ -152,10 +166,15 @@ static void wait_fails(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(prints_the_state_now),       cmocka_unit_test(ends_with_its_reader),
-        cmocka_unit_test(prints_each_change_as_json), cmocka_unit_test(watch_fails),
-        cmocka_unit_test(waits_are_over_at_once),     cmocka_unit_test(waits_until_it_holds),
-        cmocka_unit_test(waits_no_longer_than_told),  cmocka_unit_test(wait_fails),
+        cmocka_unit_test(prints_the_state_now),
+        cmocka_unit_test(ends_with_its_reader),
+        cmocka_unit_test(prints_each_change_as_json),
+        cmocka_unit_test(watch_fails),
+        cmocka_unit_test(waits_are_over_at_once),
+        cmocka_unit_test(waits_until_it_holds),
+        cmocka_unit_test(waits_no_longer_than_told),
+        cmocka_unit_test(wait_fails),
+        cmocka_unit_test(a_long_wait_at_a_terminal_is_told),
     };
     harness_init(argc, argv);
     return cmocka_run_group_tests(tests, NULL, harness_done);

@@ -81,7 +81,7 @@ static void report_says_what_where_why_and_what_to_do(void **state)
         const char *advice;
     } cases[] = {{ENOSPC, -RD_EDISK_FULL, "free space"},
                  {MDB_MAP_FULL, -RD_EMAP_FULL, "raise storage.map_size"},
-                 {MDB_CORRUPTED, -RD_ECORRUPT, "replace-server"},
+                 {MDB_CORRUPTED, -RD_ECORRUPT, "remove-server, reset --force, add-server"},
                  {EACCES, -RD_ECONFIG, "data_dir in [node], map_size in [storage]"},
                  {EFBIG, -RD_EDISK, "kernel log"}};
     const char *dir = *state;

@@ -280,7 +280,7 @@ static void assert_offline_refused(const char *dir)
     fixture_capture_begin();
     assert_int_equal(store_offline_open(dir, false, &o), -RD_EFORMAT);
     assert_int_equal(store_offline_reset(dir, &id), -RD_EFORMAT);
-    assert_null(strstr(fixture_capture_end(), "replace-server"));
+    assert_null(strstr(fixture_capture_end(), "reset --force"));
     assert_false(store_offline_is_half_reset(dir));
 }
 

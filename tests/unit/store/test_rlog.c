@@ -383,7 +383,7 @@ static void every_damage_is_found(void **state)
         assert_int_equal(code, -RD_ECORRUPT);
         assert_non_null(strstr(text, "index=12"));
         assert_non_null(strstr(text, cases[i].reason));
-        assert_non_null(strstr(text, "replace-server"));
+        assert_non_null(strstr(text, "remove-server, reset --force, add-server"));
         store_close(s);
         if (cases[i].load_sees_it) {
             assert_load_dies(dir, 10, "index=12");
