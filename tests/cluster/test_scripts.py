@@ -1,4 +1,4 @@
-"""What people run from the repository: how it configures a build directory."""
+"""What people run from the repository: how it configures a build directory, and what it tells them to type."""
 import json
 import shutil
 import subprocess
@@ -78,3 +78,19 @@ def test_one_that_cannot_be_configured_again_is_made_anew(project):
     (project / "build/meson-private/cmd_line.txt").unlink()
     said = build_in(project, "-Dwanted=yes")
     assert "is made anew: meson cannot go on" in said and options_of(project)["wanted"] == "yes"
+
+
+def dev_cluster(*words):
+    return subprocess.run([ROOT / "scripts/dev-cluster", *words], check=False, capture_output=True, text=True,
+                          timeout=60)
+
+
+def test_what_dev_cluster_says_to_type_is_for_its_directory(make_cluster, tmp_path):
+    for action in ("status", "add"):
+        assert f"scripts/dev-cluster --dir {tmp_path} starts one" in dev_cluster(action, "--dir", tmp_path).stderr
+    cluster = make_cluster(1).formed()
+    (cluster.dir / "n1/raftd.pid").write_text(f"{cluster[1].pid}\n")
+    done = dev_cluster("start", "--dir", cluster.dir)
+    assert done.returncode == 1 and "runs in" in done.stdout
+    for action in ("status", "stop"):
+        assert f"scripts/dev-cluster {action} --dir {cluster.dir} " in done.stdout.replace("\n", " \n")
