@@ -46,7 +46,8 @@
     X(RD_EDAEMON, 1107, "daemon_unreachable", 3, "raftd does not answer")                          \
     X(RD_EHAND_OVER, 1108, "hand_over", 1, "the leader has to hand over first")                    \
     X(RD_ETLS, 1109, "tls", 1, "TLS does not come about")                                          \
-    X(RD_EFORMAT, 1110, "data_format", 1, "data of another version of raftd")
+    X(RD_EFORMAT, 1110, "data_format", 1, "data of another version of raftd")                      \
+    X(RD_ENO_ADDRESS, 1111, "no_address", 1, "an address to listen on is not to be had")
 
 #define RD_ERROR_ENUM(symbol, value, name, status, text) symbol = (value),
 enum rd_error { RD_ERRORS(RD_ERROR_ENUM) };

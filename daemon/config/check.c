@@ -130,7 +130,8 @@ static void check_pair(struct load *l, uint32_t first, uint32_t second)
     buf_done(&where);
 }
 
-/* This node has to be among the members, under the address it advertises. */
+/* This node has to be among the members, under the address it advertises. It may be the one whose line
+ * was refused. */
 static void check_self(struct load *l)
 {
     const struct config *c = &l->config;
@@ -141,6 +142,9 @@ static void check_self(struct load *l)
     }
     while (self < c->members_count && c->members[self].id != c->node_id) {
         self++;
+    }
+    if (self == c->members_count && is_refused(l, "cluster", "member")) {
+        return;
     }
     if (self == c->members_count) {
         load_error(l, l->member_places[0],
@@ -167,11 +171,9 @@ static void sort_members(struct config *c)
     }
 }
 
+/* Those that could be read. */
 static void check_members(struct load *l)
 {
-    if (is_refused(l, "cluster", "member")) {
-        return;
-    }
     for (uint32_t second = 1; second < l->config.members_count; second++) {
         for (uint32_t first = 0; first < second; first++) {
             check_pair(l, first, second);

@@ -73,7 +73,7 @@ struct http_config {
     struct tls_context *tls; /* TCP listeners speak HTTPS; NULL: plain HTTP. Counted */
 };
 
-/* 0; -RD_ECONFIG after one log line. Nobody listens when listen_count is 0. */
+/* 0; -RD_ENO_ADDRESS or -RD_ECONFIG after one log line. Nobody listens when listen_count is 0. */
 int http_open(struct event_base *base, const struct http_config *config, const struct http_ops *ops,
               struct http **out);
 void http_close(struct http *h); /* NULL is fine; what is open is cut off */

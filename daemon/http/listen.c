@@ -68,7 +68,7 @@ void listen_turn(struct http *h)
     h->accepted = 0;
 }
 
-/* A bound socket, or -RD_ECONFIG. */
+/* A bound socket, -RD_ENO_ADDRESS or -RD_ECONFIG. */
 static int open_socket(const char *address, struct local_file *file)
 {
     struct host_port where;

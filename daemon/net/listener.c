@@ -110,38 +110,56 @@ static int listener_resolve(const struct host_port *address, const char *option,
     (void)snprintf(port, sizeof port, "%u", address->port);
     int code = evutil_getaddrinfo(address->host, port, &hints, out);
     if (code) {
-        log_error("net", "cannot listen: the host cannot be resolved", LOG_STR("option", option),
-                  LOG_STR("host", address->host), LOG_STR("error", evutil_gai_strerror(code)));
-        return -RD_ECONFIG;
+        log_error("net",
+                  "cannot listen: the host cannot be resolved (yet), write an address of this "
+                  "machine or see to its resolver",
+                  LOG_STR("option", option), LOG_STR("host", address->host),
+                  LOG_STR("error", evutil_gai_strerror(code)));
+        return -RD_ENO_ADDRESS;
     }
     return 0;
+}
+
+/* What another start may find otherwise is told from what only another configuration mends. */
+static int listener_refuse(const struct host_port *address, const char *option, int error)
+{
+    static const struct {
+        int error; /* 0: any other */
+        int code;
+        const char *text;
+    } reasons[] = {
+        {-EADDRINUSE, -RD_ENO_ADDRESS,
+         "cannot listen: another process has this address, stop it or change the option"},
+        {-EADDRNOTAVAIL, -RD_ENO_ADDRESS,
+         "cannot listen: this machine does not have that address (yet), add it or change the "
+         "option"},
+        {-EACCES, -RD_ECONFIG, "cannot listen: ports below 1024 need root or CAP_NET_BIND_SERVICE"},
+        {0, -RD_ECONFIG, "cannot listen: that has to be an address of this machine"},
+    };
+    size_t i = 0;
+
+    while (reasons[i].error && reasons[i].error != error) {
+        i++;
+    }
+    log_error("net", reasons[i].text, LOG_STR("option", option), LOG_STR("host", address->host),
+              LOG_U64("port", address->port), LOG_ERR(error));
+    return reasons[i].code;
 }
 
 int listener_bind(const struct host_port *address, const char *option, uint32_t user_timeout_ms)
 {
     struct evutil_addrinfo *list = NULL;
     int fd = -EADDRNOTAVAIL;
+    int code = listener_resolve(address, option, &list);
 
-    if (listener_resolve(address, option, &list)) {
-        return -RD_ECONFIG;
+    if (code) {
+        return code;
     }
     for (struct evutil_addrinfo *ai = list; ai && fd < 0; ai = ai->ai_next) {
         fd = listener_socket(ai, user_timeout_ms);
     }
     evutil_freeaddrinfo(list);
-    if (fd < 0) {
-        log_error("net",
-                  fd == -EADDRINUSE
-                      ? "cannot listen: another process has this address, stop it or change the "
-                        "option"
-                  : fd == -EACCES
-                      ? "cannot listen: ports below 1024 need root or CAP_NET_BIND_SERVICE"
-                      : "cannot listen: that has to be an address of this machine",
-                  LOG_STR("option", option), LOG_STR("host", address->host),
-                  LOG_U64("port", address->port), LOG_ERR(fd));
-        return -RD_ECONFIG;
-    }
-    return fd;
+    return fd < 0 ? listener_refuse(address, option, fd) : fd;
 }
 
 int listener_new(struct event_base *base, const struct host_port *address, uint32_t user_timeout_ms,

@@ -13,14 +13,15 @@
 
 struct listener;
 
-/* A listening TCP socket (non-blocking, close-on-exec, tuned), or -RD_ECONFIG after one log line, which
- * names the option of the configuration. */
+/* A listening TCP socket (non-blocking, close-on-exec, tuned); or, after one log line, which names the
+ * option of the configuration: -RD_ENO_ADDRESS when the address may be there or free at another time,
+ * -RD_ECONFIG. */
 int listener_bind(const struct host_port *address, const char *option, uint32_t user_timeout_ms);
 
 typedef void listener_cb(void *arg, int fd, const struct sockaddr *from);
 
 /* Bound and listening, but accepting nothing before listener_start(). Port 0: any free one.
- * 0; -RD_ECONFIG after one log line. */
+ * 0; or as listener_bind(). */
 int listener_new(struct event_base *base, const struct host_port *address, uint32_t user_timeout_ms,
                  listener_cb *cb, void *arg, struct listener **out);
 void listener_start(struct listener *l);

@@ -209,7 +209,7 @@ void server_view_steady(struct node_public *p);
 void server_view_told(struct server *s, const struct node_public *p);
 void server_view_status(struct server *s, struct report_status *out); /* to be told */
 
-/* web.c: what is shown by HTTP. 0, -RD_ECONFIG. */
+/* web.c: what is shown by HTTP. 0, -RD_ENO_ADDRESS, -RD_ECONFIG. */
 int server_web_open(struct server *s);
 /* calls.c: a request of the http room that the leader is asked about. */
 void server_web_status(void *server, struct http_call *call);

@@ -34,7 +34,7 @@ static const char help[] =
     "Signals: SIGTERM, SIGINT stop cleanly; SIGHUP reads the configuration again\n"
     "(raftctl reload says what changed and what needs a restart).\n"
     "Exit status: 0 clean stop, 64 bad command line, 78 bad configuration or identity,\n"
-    "79 data refused, 80 disk full, 81 I/O error, 70 bug.\n";
+    "79 data refused, 80 disk full, 81 I/O error or an address not to be had, 70 bug.\n";
 
 struct options {
     struct server_source source;

@@ -1,10 +1,13 @@
 """raftd's command line and its configuration; nothing of it needs a cluster."""
+import os
+import pathlib
 import re
+import socket
 import subprocess
 
 import pytest
 
-from harness import EXIT_CONFIG, EXIT_USAGE, RAFTCTL, RAFTD, ROOT
+from harness import EXIT_CONFIG, EXIT_IO, EXIT_USAGE, RAFTCTL, RAFTD, ROOT, free_address, free_ports
 
 GOOD = """[node]
 id = 1
@@ -15,8 +18,8 @@ socket = {dir}/raftd.sock
 """
 
 
-def raftd(*words):
-    return subprocess.run([RAFTD, *map(str, words)], capture_output=True, text=True, check=False,
+def raftd(*words, prefix=()):
+    return subprocess.run([*prefix, RAFTD, *map(str, words)], capture_output=True, text=True, check=False,
                           timeout=60, stdin=subprocess.DEVNULL)
 
 
@@ -148,6 +151,42 @@ def test_file_that_cannot_be_read(tmp_path):
     for path in (tmp_path / "none.conf", tmp_path):
         done = raftd("-c", path, "--check-config")
         assert done.returncode == EXIT_CONFIG and str(path) in done.stderr
+
+
+LISTENERS = pytest.mark.parametrize("option", ["node.listen", "http.listen"])
+
+
+def start_on(conf, option, address, prefix=()):
+    """One of the two listeners there, the other one where nothing is in its way."""
+    host = free_address()
+    where = {"node.listen": f"{host}:{free_ports(host, 1)[0]}", "http.listen": "", option: address}
+    done = raftd("-c", conf, *(f"-o{name}={value}" for name, value in where.items()), prefix=prefix)
+    section, key = option.split(".")
+    assert f'option="[{section}] {key}"' in done.stderr, done.stderr
+    return done
+
+
+@LISTENERS
+def test_an_address_that_may_come_later(conf, option):
+    """systemd tries again after 81, and never after 78."""
+    host = free_address()
+    with socket.socket() as taken:
+        taken.bind((host, 0))
+        taken.listen()
+        for address, says in (("192.0.2.1:7400", "this machine does not have that address (yet)"),
+                              ("[fe80::1%nosuchif]:7400", "the host cannot be resolved (yet)"),
+                              (f"{host}:{taken.getsockname()[1]}", "another process has this address")):
+            done = start_on(conf, option, address)
+            assert done.returncode == EXIT_IO and f"cannot listen: {says}" in done.stderr, done
+
+
+@pytest.mark.skipif(pathlib.Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text() == "0\n",
+                    reason="every user may listen on every port here")
+@LISTENERS
+def test_a_port_that_is_not_ours(conf, option):
+    prefix = ["setpriv", "--bounding-set=-net_bind_service"] if os.geteuid() == 0 else []
+    done = start_on(conf, option, f"{free_address()}:1", prefix)
+    assert done.returncode == EXIT_CONFIG and "need root or CAP_NET_BIND_SERVICE" in done.stderr, done
 
 
 @pytest.mark.parametrize("words", [

@@ -81,6 +81,17 @@ def test_page_names_files_that_exist(page):
         assert (ROOT / path).exists(), path
 
 
+def test_readme_shows_what_status_prints(trio):
+    sample = re.search(r"^\$ raftctl status\n(.*?)^\$", (ROOT / "README.md").read_text(), re.M | re.S).group(1)
+
+    def words(text):
+        """What begins each line of the first part, and the heads of the table."""
+        facts, table = text.split("\n\n")
+        return [line.split()[0] for line in facts.splitlines()] + table.splitlines()[0].split()
+
+    assert words(sample) == words(trio.leader().run("status", text=True).stdout)
+
+
 def test_fence_is_refused_as_the_page_says(single):
     text = (ROOT / "docs" / "leader-discovery.md").read_text()
     said = re.search(r"^raftctl: put: stale_fence: the term is (\d+) now$", text, re.M)

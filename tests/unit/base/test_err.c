@@ -91,6 +91,7 @@ static void daemon_exit_statuses(void **state)
     assert_int_equal(err_exit_daemon(-RD_EFORMAT), 79);
     assert_int_equal(err_exit_daemon(-RD_EDISK_FULL), 80);
     assert_int_equal(err_exit_daemon(-RD_EDISK), 81);
+    assert_int_equal(err_exit_daemon(-RD_ENO_ADDRESS), 81); /* systemd tries again */
     assert_int_equal(err_exit_daemon(-EIO), 81);
     assert_int_equal(RD_EXIT_BUG, 70);
 }

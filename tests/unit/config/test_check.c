@@ -162,6 +162,29 @@ static void overrides_are_named_as_first(void **state)
                         "cluster.member=1@a:1); give each node its own id, or delete one\n");
 }
 
+#define NOT_A_MEMBER(value)                                                                        \
+    "cluster.member: \"" value "\" is not a member; write ID@HOST:PORT with an id of "             \
+    "1..4294967295, such as 1@10.0.0.1:7400\n"
+
+/* A line that cannot be read hides no mistake in the others, and may be the one that is missed. */
+static void members_that_can_be_read_are_checked(void **state)
+{
+    (void)state;
+    assert_refused(
+        "[node]\nid=4\nlisten=a:1\n[cluster]\nmember=foo\nmember=1@a:1\nmember=5\n"
+        "member=1@b:1\nmember=2@b:1\n",
+        "F:5: " NOT_A_MEMBER("foo") "F:7: " NOT_A_MEMBER(
+            "5") "F:8: cluster.member lists id 1 twice (first: line 6); give each node its own "
+                 "id, or delete one\n"
+                 "F:9: cluster.member lists the address b:1 twice (first: line 8, id 1); give "
+                 "each node its own address, or delete one\n");
+    assert_refused(
+        "[node]\nid=1\nlisten=z:1\n[cluster]\nmember=foo\nmember=1@a:1\n",
+        "F:5: " NOT_A_MEMBER(
+            "foo") "F:6: cluster.member lists this node as a:1, but it advertises z:1 "
+                   "(node.advertise, or node.listen when that is not set); make them the same\n");
+}
+
 static void members_include_this_node(void **state)
 {
     (void)state;
@@ -181,8 +204,7 @@ static void members_include_this_node(void **state)
     assert_refused("[node]\nid=x\nlisten=a:1\n[cluster]\nmember=1@a:1\n",
                    "F:2: node.id: \"x\" is not a number; write decimal digits\n");
     assert_refused("[node]\nid=1\nlisten=a:1\n[cluster]\nmember=1\nmember=2@b:1\n",
-                   "F:5: cluster.member: \"1\" is not a member; write ID@HOST:PORT with an id of "
-                   "1..4294967295, such as 1@10.0.0.1:7400\n");
+                   "F:5: " NOT_A_MEMBER("1"));
 }
 
 #define NO_TLS(set, missing)                                                                       \
@@ -259,6 +281,7 @@ int main(void)
         cmocka_unit_test(members_are_sorted),
         cmocka_unit_test(members_differ),
         cmocka_unit_test(overrides_are_named_as_first),
+        cmocka_unit_test(members_that_can_be_read_are_checked),
         cmocka_unit_test(members_include_this_node),
         cmocka_unit_test(tls_is_whole_or_not_there),
         cmocka_unit_test(https_wants_tls),

@@ -83,14 +83,14 @@ static void any_address_takes_both_families(void **state)
     world_done(&w);
 }
 
-static void refused(struct world *w, const char *host, uint16_t port, const char *text)
+static void refused(struct world *w, const char *host, uint16_t port, int code, const char *text)
 {
     struct host_port at = {.port = port};
     struct listener *l = NULL;
 
     (void)snprintf(at.host, sizeof at.host, "%s", host);
     log_catch();
-    assert_int_equal(listener_new(w->base, &at, 5000, accepted_cb, NULL, &l), -RD_ECONFIG);
+    assert_int_equal(listener_new(w->base, &at, 5000, accepted_cb, NULL, &l), code);
     assert_int_equal(log_release(text), 1);
     assert_null(l);
 }
@@ -103,9 +103,11 @@ static void says_why_it_cannot(void **state)
     (void)state;
     world_init(&w);
     struct listener *l = open_on(&w, "127.0.0.1", &count);
-    refused(&w, "127.0.0.1", listener_port(l), "another process has this address");
-    refused(&w, "192.0.2.1", 7400, "an address of this machine");
-    refused(&w, "fe80::1%nosuchif", 7400, "cannot be resolved");
+    refused(&w, "127.0.0.1", listener_port(l), -RD_ENO_ADDRESS, "another process has this address");
+    refused(&w, "192.0.2.1", 7400, -RD_ENO_ADDRESS, "does not have that address (yet)");
+    refused(&w, "fe80::1%nosuchif", 7400, -RD_ENO_ADDRESS, "cannot be resolved (yet)");
+    refused(&w, "fe80::1", 7400, -RD_ECONFIG,
+            "has to be an address of this machine"); /* on which link? */
     listener_free(l);
     world_done(&w);
 }
