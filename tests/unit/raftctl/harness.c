@@ -144,6 +144,7 @@ static void start_with(struct child *c, const char *line, int closed, bool termi
     } else {
         assert_int_equal(pipe2(err, O_CLOEXEC), 0);
     }
+    c->started_ms = mono_now_ms();
     c->pid = fork();
     assert_true(c->pid >= 0);
     if (c->pid == 0) {
@@ -215,7 +216,6 @@ static void feed(int *fd, const uint8_t **in, size_t *size)
 
 static void converse(struct child *c, struct run *r, const uint8_t *in, size_t in_size)
 {
-    uint64_t started = mono_now_ms();
     int status;
 
     *r = (struct run){0};
@@ -239,7 +239,7 @@ static void converse(struct child *c, struct run *r, const uint8_t *in, size_t i
     }
     assert_int_equal(waitpid(c->pid, &status, 0), c->pid);
     r->status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    r->took_ms = mono_now_ms() - started;
+    r->took_ms = mono_now_ms() - c->started_ms;
     (void)buf_str(&r->out);
     (void)buf_str(&r->err);
 }

@@ -19,7 +19,7 @@
 struct run {
     int status; /* exit status, or 128 + signal */
     struct buf out, err;
-    uint64_t took_ms;
+    uint64_t took_ms; /* from before it was started */
 };
 
 void harness_init(int argc, char **argv);
@@ -48,6 +48,7 @@ void expect_terminal(const char *line, const char *in, int status, const char *e
 struct child {
     pid_t pid;
     int in, out, err; /* our ends */
+    uint64_t started_ms;
 };
 void child_start(struct child *c, const char *line);
 /* The next line from its stdout, without the newline; fails the test after 10 s. */
