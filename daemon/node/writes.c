@@ -414,7 +414,8 @@ void writes_on_reply(struct node *n, raft_id from, const struct peer_forward_rep
         refuse_there(n, w, from, reply);
         return;
     }
-    if (reply->result.code == -RD_EREMOVED && w->handed == 0) {
+    bool removed = reply->result.code == -RD_EREMOVED || node_is_removed(n);
+    if (removed && w->handed == 0) { /* nobody will take it any more */
         node_refuse(n, w->token, -RD_EREMOVED, node_removed_text);
         close_slot(n, w);
         return;

@@ -621,35 +621,6 @@ static void a_successor_that_is_lost_at_once_is_waited_for_in_peace(void **state
     rig_done(&g);
 }
 
-/* A write that waits for the hand-over is proposed again and again: it counts once, when it is taken. */
-static void writes_that_waited_for_a_failed_hand_over_fill_nothing(void **state)
-{
-    (void)state;
-    enum { WRITES = 12, SIZE = 900 * 1000 };
-    char *value = malloc(SIZE + 1);
-    struct peer_change to_2 = transfer(2);
-    struct rig g;
-
-    assert_non_null(value);
-    memset(value, 'x', SIZE);
-    value[SIZE] = 0;
-    settle(&g, 3, 3);
-    g.stopped[2] = true;
-    rig_write(&g, 1, 1, "k", "v", 1000); /* so there is something that it has not */
-    rig_change(&g, 1, 2, &to_2, 5000);
-    for (uint64_t i = 0; i < WRITES; i++) {
-        rig_write(&g, 1, 10 + i, "k", value, 20000);
-    }
-    assert_code(rig_wait(&g, 2), -RD_EUNREACHABLE);
-    g.stopped[2] = false;
-    for (uint64_t i = 0; i < WRITES; i++) {
-        assert_code(rig_wait(&g, 10 + i), 0);
-    }
-    assert_int_equal(rig_leader(&g), 1);
-    rig_done(&g);
-    free(value);
-}
-
 /* Who asked is gone, and the hand-over takes longer than it would have waited. */
 static void a_task_without_an_asker_waits_in_peace(void **state)
 {
@@ -802,7 +773,6 @@ int main(void)
         cmocka_unit_test(the_same_leader_again_is_a_failure),
         cmocka_unit_test(a_deadline_that_passes_says_what_is_known),
         cmocka_unit_test(a_successor_that_is_lost_at_once_is_waited_for_in_peace),
-        cmocka_unit_test(writes_that_waited_for_a_failed_hand_over_fill_nothing),
         cmocka_unit_test(a_task_without_an_asker_waits_in_peace),
         cmocka_unit_test(a_process_may_end_in_the_midst_of_it),
         cmocka_unit_test(a_leader_hands_over_before_it_stops),

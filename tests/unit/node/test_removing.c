@@ -214,6 +214,43 @@ static void a_proof_ends_only_what_was_handed_to_nobody(void **state)
     rig_done(&g);
 }
 
+static struct request_id forwarded;
+
+static bool lose_forwards(struct rig *g, raft_id from, raft_id to, const struct peer_msg *msg)
+{
+    (void)g, (void)from, (void)to;
+    if (msg->type == PEER_FORWARD) {
+        forwarded = msg->forward.request;
+    }
+    return msg->type == PEER_FORWARD;
+}
+
+/* The leader's word, which says that it did not take it, comes after the proof: nobody else will. */
+static void a_refusal_after_the_proof_is_the_end(void **state)
+{
+    (void)state;
+    struct peer_refusal proof = {.code = -RD_EREMOVED, .index = 9};
+    struct rig g;
+
+    rig_grow(&g, 3, 3);
+    rig_run(&g, 300);
+    g.drop = lose_forwards;
+    rig_write(&g, 3, 1, "k", "v", 5000);
+    rig_run(&g, 5);
+    rig_cut(&g, 3, true);
+    proof.cluster = rig_view(&g, 3).cluster;
+    struct peer_msg reply = {.type = PEER_FORWARD_REPLY,
+                             .forward_reply = {.incarnation = forwarded.incarnation,
+                                               .seq = forwarded.seq,
+                                               .result.code = -RD_ENOT_READY}};
+    node_begin(g.nodes[3], g.now, 0);
+    node_refused(g.nodes[3], 1, &proof);
+    assert_true(node_message(g.nodes[3], 1, &reply));
+    rig_run(&g, 5);
+    assert_code(rig_answer(&g, 1), -RD_EREMOVED);
+    rig_done(&g);
+}
+
 static void a_leader_that_cannot_hand_over_stays(void **state)
 {
     (void)state;
@@ -336,6 +373,7 @@ int main(void)
         cmocka_unit_test(a_removal_that_is_not_committed_is_no_fact),
         cmocka_unit_test(a_learner_is_not_removed_by_its_log_alone),
         cmocka_unit_test(a_proof_ends_only_what_was_handed_to_nobody),
+        cmocka_unit_test(a_refusal_after_the_proof_is_the_end),
         cmocka_unit_test(a_leader_that_cannot_hand_over_stays),
         cmocka_unit_test(one_server_takes_the_place_of_another),
         cmocka_unit_test(a_leader_is_replaced_too),

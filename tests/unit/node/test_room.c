@@ -240,6 +240,35 @@ static void membership_changes_go_on(void **state)
     rig_done(&g);
 }
 
+/* A write that waits for the hand-over is proposed again and again: it counts once, when it is taken. */
+static void writes_that_waited_for_a_failed_hand_over_fill_nothing(void **state)
+{
+    (void)state;
+    enum { WRITES = 12, SIZE = 900 * 1000 };
+    char *value = mem_alloc(SIZE + 1);
+    struct peer_change to_2 = {.kind = PEER_CHANGE_TRANSFER, .id = 2};
+    struct rig g;
+
+    memset(value, 'x', SIZE);
+    value[SIZE] = 0;
+    rig_grow(&g, 3, 3);
+    rig_run(&g, 300);
+    g.stopped[2] = true;
+    rig_write(&g, 1, 1, "k", "v", 1000); /* so there is something that it has not */
+    rig_change(&g, 1, 2, &to_2, 5000);
+    for (uint64_t i = 0; i < WRITES; i++) {
+        rig_write(&g, 1, 10 + i, "k", value, 20000);
+    }
+    assert_code(rig_wait(&g, 2), -RD_EUNREACHABLE);
+    g.stopped[2] = false;
+    for (uint64_t i = 0; i < WRITES; i++) {
+        assert_code(rig_wait(&g, 10 + i), 0);
+    }
+    assert_int_equal(rig_leader(&g), 1);
+    rig_done(&g);
+    mem_free(value);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -250,6 +279,7 @@ int main(void)
         cmocka_unit_test(the_last_of_the_reserve_is_not_for_clients),
         cmocka_unit_test(a_learner_or_one_out_of_reach_has_no_room),
         cmocka_unit_test(membership_changes_go_on),
+        cmocka_unit_test(writes_that_waited_for_a_failed_hand_over_fill_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
