@@ -4,11 +4,17 @@
  * "<N>" priority prefix and no time when stderr is the journal; or one JSON object per line.
  * Threads: any (each line is one write). The pure rooms (raft, state, node) never log.
  *
+ * After log_init() nothing waits for whoever reads the log: a line for which a pipe, a socket or a
+ * terminal has no room is dropped, and how many were is told before the next one that gets out. Before
+ * it, and in raftctl, a line waits until it is taken. A line has at most PIPE_BUF bytes, a field that
+ * does not fit is left out, and `left_out` says how many.
+ *
  *   log_notice("raft", "became leader", LOG_U64("term", term), LOG_STR("reason", why)); */
 #ifndef RAFTD_BASE_LOG_H
 #define RAFTD_BASE_LOG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum log_level { LOG_ERROR, LOG_WARNING, LOG_NOTICE, LOG_INFO, LOG_DEBUG };
@@ -28,8 +34,8 @@ struct log_field {
 #define LOG_ERR(code) LOG_STR("error", err_text(code)) /* wants base/err.h */
 #define LOG_END ((struct log_field){LOG_KIND_END, 0, 0, 0})
 
-void log_init(enum log_level level,
-              enum log_format format); /* notices by itself whether stderr is the journal */
+/* Notices by itself what stderr is: the journal, a pipe ... */
+void log_init(enum log_level level, enum log_format format);
 void log_set_level(enum log_level level);
 enum log_level log_level_get(void);
 bool log_level_by_name(const char *name, enum log_level *out);
@@ -37,6 +43,10 @@ const char *log_level_name(enum log_level level);
 
 /* room, message, any number of struct log_field, LOG_END. Use the macros. */
 void log_write(enum log_level level, const char *room, const char *message, ...);
+
+/* A whole line, as it is, of a process that ends now and must not wait for a reader either. At most
+ * PIPE_BUF bytes. Async-signal-safe. */
+void log_last_words(const char *line, size_t size);
 
 #define log_error(...) log_write(LOG_ERROR, __VA_ARGS__, LOG_END)
 #define log_warning(...) log_write(LOG_WARNING, __VA_ARGS__, LOG_END)

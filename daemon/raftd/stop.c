@@ -2,9 +2,9 @@
 
 #include <signal.h>
 #include <stddef.h>
-#include <unistd.h>
 
 #include "base/check.h"
+#include "base/log.h"
 #include "base/mono.h"
 
 static volatile sig_atomic_t first; /* the signal, 0: none yet */
@@ -22,8 +22,7 @@ static void end_now(int number)
     struct sigaction standard = {.sa_handler = SIG_DFL};
     sigset_t mask;
 
-    ssize_t ignored = write(STDERR_FILENO, line, sizeof line - 1);
-    (void)ignored;
+    log_last_words(line, sizeof line - 1);
     (void)sigemptyset(&standard.sa_mask);
     (void)sigaction(number, &standard, NULL);
     (void)sigemptyset(&mask);

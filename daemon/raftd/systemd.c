@@ -44,22 +44,23 @@ static const char *environment(const char *variable)
     return getenv(variable); /* NOLINT(concurrency-mt-unsafe) */
 }
 
-static uint64_t number_from(const char *variable)
+static uint64_t number_from(const char *variable, uint64_t high)
 {
     const char *text = environment(variable);
     uint64_t value;
 
-    return text && units_parse_number(text, 1, UINT32_MAX, &value) == 0 ? value : 0;
+    return text && units_parse_number(text, 1, high, &value) == 0 ? value : 0;
 }
 
 void systemd_init(struct systemd *s)
 {
     const char *name = environment("NOTIFY_SOCKET");
-    uint64_t pid = number_from("WATCHDOG_PID");
+    uint64_t pid = number_from("WATCHDOG_PID", UINT32_MAX);
 
     *s = (struct systemd){.fd = name ? connect_to(name) : -1};
     if (s->fd >= 0 && (pid == 0 || pid == (uint64_t)getpid())) {
-        s->watchdog_ms = (uint32_t)(number_from("WATCHDOG_USEC") / 2 / 1000);
+        uint64_t half_ms = number_from("WATCHDOG_USEC", UINT64_MAX) / 2 / 1000;
+        s->watchdog_ms = half_ms < UINT32_MAX ? (uint32_t)half_ms : UINT32_MAX;
     }
 }
 

@@ -133,8 +133,7 @@ static void on_sigbus(int number, siginfo_t *info, void *context)
 {
     (void)context;
     if (info->si_code == BUS_ADRERR || info->si_code == BUS_OBJERR) {
-        ssize_t ignored = write(STDERR_FILENO, guard_line, guard_line_size);
-        (void)ignored;
+        log_last_words(guard_line, guard_line_size);
         _exit(RD_EXIT_IO);
     }
     (void)signal(number, SIG_DFL); /* sent by somebody, or a bug: die of it */

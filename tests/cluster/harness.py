@@ -167,6 +167,7 @@ class Node:
         self.build = BUILD       # of raftd and of the raftctl that asks it
         self.wrapper = []        # the words before raftd: it runs under them (strace ...)
         self.env = {}
+        self.stderr = None       # a descriptor for what it logs; None: its file
         self.process = None
         self.wrapped = False     # it runs under a wrapper now
         self.paused = False
@@ -220,7 +221,8 @@ class Node:
             # pylint: disable=consider-using-with,subprocess-popen-preexec-fn
             self.process = subprocess.Popen(
                 [*self.wrapper, self.build / RAFTD.relative_to(BUILD), "-c", self.conf, *self.extra],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **self.env},
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log if self.stderr is None else self.stderr,
+                env={**os.environ, **self.env},
                 preexec_fn=_die_with_parent)
         self.paused = False
         self.wrapped = bool(self.wrapper)

@@ -1,8 +1,14 @@
 #include "fixture.h"
 
 #include <ctype.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <pthread.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <termios.h>
 
 #include "base/err.h"
 #include "base/log.h"
@@ -242,6 +248,7 @@ static void each_line_is_one_write(void **state)
 static void say_into_nothing(void)
 {
     (void)close(STDERR_FILENO);
+    log_init(LOG_INFO, LOG_FORMAT_TEXT);
     say_fields();
 }
 
@@ -249,6 +256,214 @@ static void a_broken_log_stops_nothing(void **state)
 {
     (void)state;
     assert_string_equal(said(LOG_INFO, LOG_FORMAT_TEXT, false, say_into_nothing), "");
+}
+
+/* ---- Whoever reads the log has stopped ---- */
+
+enum { CROWD = 4000, HANGS_S = 30 };
+
+/* The read end and the write end. */
+static void small_pipe(int ends[2])
+{
+    if (pipe(ends) || fcntl(ends[1], F_SETPIPE_SZ, 4096) < 0) {
+        _exit(9);
+    }
+}
+
+/* Another user's, or no descriptor is left: it cannot be opened once more. */
+static void closed_pipe(int ends[2])
+{
+    struct rlimit limit;
+
+    if (pipe(ends) || getrlimit(RLIMIT_NOFILE, &limit)) {
+        _exit(9);
+    }
+    limit.rlim_cur = 3;
+    if (setrlimit(RLIMIT_NOFILE, &limit)) {
+        _exit(9);
+    }
+}
+
+static void stream_socket(int ends[2])
+{
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends)) {
+        _exit(9);
+    }
+}
+
+static void terminal(int ends[2])
+{
+    struct termios raw;
+    char name[64];
+
+    ends[0] = posix_openpt(O_RDWR | O_NOCTTY);
+    if (ends[0] < 0 || grantpt(ends[0]) || unlockpt(ends[0]) ||
+        ptsname_r(ends[0], name, sizeof name)) {
+        _exit(9);
+    }
+    ends[1] = open(name, O_RDWR | O_NOCTTY);
+    if (ends[1] < 0 || tcgetattr(ends[1], &raw)) {
+        _exit(9);
+    }
+    cfmakeraw(&raw);
+    (void)tcsetattr(ends[1], TCSANOW, &raw);
+}
+
+/* A sanitizer needs descriptors as the process ends. */
+static void allow_descriptors(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit)) {
+        _exit(9);
+    }
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* What is there, until nothing comes any more. */
+static size_t take(int reader, char *text, size_t size)
+{
+    size_t used = 0;
+    ssize_t n;
+
+    while (poll(&(struct pollfd){.fd = reader, .events = POLLIN}, 1, 200) > 0 &&
+           (n = read(reader, text + used, size - 1 - used)) > 0) {
+        used += (size_t)n;
+    }
+    text[used] = 0;
+    return used;
+}
+
+static unsigned sum_of_dropped(const char *text)
+{
+    unsigned sum = 0;
+
+    for (const char *at = text; (at = strstr(at, " dropped=")); at++) {
+        sum += (unsigned)strtoul(at + strlen(" dropped="), NULL, 10);
+    }
+    return sum;
+}
+
+static void say_to_a_stopped_reader(void *arg)
+{
+    void (*const *make)(int ends[2]) = arg;
+    static char text[CROWD * 128];
+    int ends[2];
+    unsigned whole = 0;
+    unsigned said = CROWD;
+
+    int kept = dup(STDERR_FILENO);
+    (*make)(ends);
+    (void)dup2(ends[1], STDERR_FILENO);
+    (void)alarm(HANGS_S);
+    log_init(LOG_INFO, LOG_FORMAT_TEXT);
+    allow_descriptors();
+    for (int i = 0; i < CROWD; i++) {
+        log_info("m", "x", LOG_STR("end", "of line"));
+    }
+    log_last_words("it ends\n", strlen("it ends\n"));
+    (void)take(ends[0], text, sizeof text);
+    for (const char *at = text; (at = strstr(at, " info    m: x end=\"of line\"\n")); at++) {
+        whole++;
+    }
+    unsigned told = sum_of_dropped(text); /* a terminal has buffers behind it: it fills twice */
+    do {                                  /* and has room again a moment later */
+        log_error("m", "last");
+        said++;
+    } while (take(ends[0], text, sizeof text) == 0);
+    (void)dprintf(kept, "gone=%u %s", said - 1 - whole - told, text);
+}
+
+static void a_stopped_reader_stops_nothing(void (*make)(int ends[2]))
+{
+    unsigned gone;
+    unsigned dropped;
+    int skip = 0;
+
+    child_run(&child, say_to_a_stopped_reader, &make);
+    assert_int_equal(child.status, 0);
+    assert_int_equal(sscanf(child.text, "gone=%u%n", &gone, &skip), 1);
+    assert_true(gone > 0 && gone < CROWD);
+    const char *text = child.text + skip;
+    text += strspn(text, " \n"); /* the end of a line that got out in part */
+    text += time_stamp(text);
+    assert_int_equal(sscanf(text,
+                            " warning log: lines are missing here: what stderr leads to did not "
+                            "take them dropped=%u\n%n",
+                            &dropped, &skip),
+                     1);
+    assert_int_equal(dropped, gone);
+    text += skip;
+    text += time_stamp(text);
+    assert_string_equal(text, " error   m: last\n");
+}
+
+static void a_full_pipe_stops_nothing(void **state)
+{
+    (void)state;
+    a_stopped_reader_stops_nothing(small_pipe);
+}
+
+static void a_full_pipe_that_stays_closed_stops_nothing(void **state)
+{
+    (void)state;
+    a_stopped_reader_stops_nothing(closed_pipe);
+}
+
+static void a_full_socket_stops_nothing(void **state)
+{
+    (void)state;
+    a_stopped_reader_stops_nothing(stream_socket);
+}
+
+static void a_stopped_terminal_stops_nothing(void **state)
+{
+    (void)state;
+    a_stopped_reader_stops_nothing(terminal);
+}
+
+/* As raftctl has it, and raftd before it serves: words of a command that somebody reads slowly. */
+static void say_to_a_slow_reader(void *arg)
+{
+    (void)arg;
+    (void)fcntl(STDERR_FILENO, F_SETPIPE_SZ, 4096);
+    say_from_threads();
+}
+
+static void without_init_a_line_waits(void **state)
+{
+    int lines = 0;
+
+    (void)state;
+    child_run(&child, say_to_a_slow_reader, NULL);
+    assert_int_equal(child.status, 0);
+    for (const char *at = child.text; (at = strchr(at, '\n')); at++) {
+        lines++;
+    }
+    assert_int_equal(lines, THREADS * LINES);
+}
+
+static char long_text[PIPE_BUF];
+
+static void say_long(void)
+{
+    memset(long_text, 'x', sizeof long_text - 1);
+    log_info("m", "long", LOG_U64("a", 1), LOG_STR("b", long_text), LOG_U64("c", 2));
+    memset(long_text, '"', sizeof long_text / 2); /* two bytes each, once they are quoted */
+    long_text[sizeof long_text * 2 / 3] = 0;
+    log_info("m", "long", LOG_STR("b", long_text), LOG_STR("c", long_text), LOG_U64("d", 3));
+}
+
+/* Or a pipe that is ready would wait. */
+static void a_line_has_a_longest_size(void **state)
+{
+    (void)state;
+    assert_string_equal(said(LOG_INFO, LOG_FORMAT_TEXT, true, say_long),
+                        "<6>m: long a=1 c=2 left_out=1\n<6>m: long d=3 left_out=2\n");
+    const char *text = said(LOG_INFO, LOG_FORMAT_JSON, false, say_long);
+    assert_non_null(strstr(text, "\"message\":\"long\",\"a\":1,\"c\":2,\"left_out\":1}\n{"));
+    assert_non_null(strstr(text, "\"message\":\"long\",\"d\":3,\"left_out\":2}\n"));
 }
 
 int main(void)
@@ -263,6 +478,12 @@ int main(void)
         cmocka_unit_test(a_foreign_journal_is_not_ours),
         cmocka_unit_test(each_line_is_one_write),
         cmocka_unit_test(a_broken_log_stops_nothing),
+        cmocka_unit_test(a_full_pipe_stops_nothing),
+        cmocka_unit_test(a_full_pipe_that_stays_closed_stops_nothing),
+        cmocka_unit_test(a_full_socket_stops_nothing),
+        cmocka_unit_test(a_stopped_terminal_stops_nothing),
+        cmocka_unit_test(without_init_a_line_waits),
+        cmocka_unit_test(a_line_has_a_longest_size),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

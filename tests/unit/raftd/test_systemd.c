@@ -175,6 +175,26 @@ static void test_watchdog_pings_at_half_the_time(void **state)
     systemd_done(&s);
 }
 
+/* The manager counts in microseconds: 72 minutes are more than 32 bits hold. */
+static void test_watchdogs_of_hours(void **state)
+{
+    struct systemd s;
+
+    (void)state;
+    (void)setenv("WATCHDOG_USEC", "4294967296", 1);
+    systemd_init(&s);
+    assert_int_equal(s.watchdog_ms, 2147483);
+    assert_int_equal(systemd_watchdog(&s, 1000), 1000 + 2147483);
+    expect("WATCHDOG=1");
+    systemd_done(&s);
+    (void)setenv("WATCHDOG_USEC", "18446744073709551614", 1);
+    systemd_init(&s);
+    assert_int_equal(s.watchdog_ms, UINT32_MAX);
+    assert_true(systemd_watchdog(&s, 1000) == 1000 + (uint64_t)UINT32_MAX);
+    expect("WATCHDOG=1");
+    systemd_done(&s);
+}
+
 static void test_watchdog_of_another_process(void **state)
 {
     struct systemd s;
@@ -238,6 +258,7 @@ int main(void)
         SYSTEMD_TEST(test_full_queue),
         SYSTEMD_TEST(test_abstract_socket),
         SYSTEMD_TEST(test_watchdog_pings_at_half_the_time),
+        SYSTEMD_TEST(test_watchdogs_of_hours),
         SYSTEMD_TEST(test_watchdog_of_another_process),
         SYSTEMD_TEST(test_nobody_listens),
         SYSTEMD_TEST(test_a_full_manager_does_not_block_us),
