@@ -16,6 +16,7 @@
 void conn_env_init(struct conn_env *env, struct event_base *base, struct net_stats *stats)
 {
     *env = (struct conn_env){.base = base, .stats = stats, .frame_ms = CONN_FRAME_MS};
+    TAILQ_INIT(&env->waiting);
     TAILQ_INIT(&env->draining);
     TAILQ_INIT(&env->dead);
 }
@@ -50,6 +51,7 @@ void conn_close(struct conn *c)
         TAILQ_REMOVE(&env->draining, c, entry);
         env->draining_count--;
     }
+    conn_tls_wait_no_more(c);
     (void)event_del(&c->readable);
     (void)event_del(&c->writable);
     (void)event_del(&c->deadline);
@@ -169,6 +171,18 @@ void conn_open(struct conn *c)
     }
 }
 
+/* There is a connection. */
+static void conn_begin(struct conn *c)
+{
+    if (c->tls) {
+        c->state = CONN_SHAKING;
+        conn_tls_wait(c);
+    } else {
+        (void)event_add(&c->readable, NULL);
+        conn_open(c);
+    }
+}
+
 static void conn_connect_done(struct conn *c)
 {
     int error = 0;
@@ -182,13 +196,7 @@ static void conn_connect_done(struct conn *c)
         conn_fail_code(c, -error);
         return;
     }
-    (void)event_add(&c->readable, NULL);
-    if (c->tls) {
-        c->state = CONN_SHAKING;
-        conn_tls_shake(c);
-    } else {
-        conn_open(c);
-    }
+    conn_begin(c);
 }
 
 /* ---- Reading ---- */
@@ -370,7 +378,7 @@ static void conn_readable(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     if (c->state == CONN_SHAKING) {
-        conn_tls_shake(c);
+        conn_tls_wait(c);
     } else if (c->state == CONN_DRAINING) {
         conn_discard(c);
     } else {
@@ -387,7 +395,7 @@ static void conn_writable(evutil_socket_t fd, short what, void *arg)
     if (c->state == CONN_CONNECTING) {
         conn_connect_done(c);
     } else if (c->state == CONN_SHAKING) {
-        conn_tls_shake(c);
+        conn_tls_wait(c);
     } else {
         bool reading_waits = c->tls && tls_wants_write(c->tls);
         conn_write(c);
@@ -423,11 +431,6 @@ void conn_set_deadline(struct conn *c, uint32_t ms, const char *why)
     }
 }
 
-bool conn_is_outdated(const struct conn *c)
-{
-    return c->tls && tls_context_of(c->tls) != c->env->tls;
-}
-
 void conn_trust(struct conn *c)
 {
     c->frame_max = FRAME_PEER_MAX;
@@ -461,9 +464,8 @@ struct conn *conn_accepted(struct conn_env *env, int fd, const struct sockaddr *
 {
     struct conn *c = conn_new(env, fd, from, ops, arg);
 
-    c->state = env->tls ? CONN_SHAKING : CONN_OPEN;
     c->tls = env->tls ? tls_new(env->tls, fd, TLS_ACCEPTS) : NULL;
-    (void)event_add(&c->readable, NULL);
+    conn_begin(c);
     return c;
 }
 

@@ -7,10 +7,15 @@
  * Life:      a connection ends by failing (the owner is told, once), by conn_close(), or by
  *            conn_drain() (the owner lets go, the last words are still delivered). In each case the
  *            struct stays until conn_env_reap(), outside all callbacks, and the owner forgets it.
+ *            A handshake goes on in conn_env_shake() only, outside callbacks too: there is a
+ *            signature in it, which any stranger can ask for, and those of one pass of the loop would
+ *            add up before the turn. Who waits for a step is neither read nor polled.
  * Limits:    frames above frame_max end the connection before memory is taken for them; the buffer
  *            grows with the bytes that arrived, to one frame at most; a turn reads at most
- *            CONN_READ_BUDGET bytes from one connection; a frame has to be whole within CONN_FRAME_MS,
- *            so that a length that was changed on its way is not waited for. */
+ *            CONN_READ_BUDGET bytes from one connection, and takes CONN_SHAKES_MAX steps of
+ *            handshakes, in the order in which they came, those we dialled first; a frame has to be
+ *            whole within CONN_FRAME_MS, so that a length that was changed on its way is not waited
+ *            for. */
 #ifndef RAFTD_NET_CONN_H
 #define RAFTD_NET_CONN_H
 
@@ -33,6 +38,7 @@ enum {
     CONN_DRAIN_MS = 1000,            /* how long last words may take */
     CONN_DRAINING_MAX = 64,
     CONN_FRAME_MS = 30000, /* a frame that was begun has to be whole within, 8 MiB, too */
+    CONN_SHAKES_MAX = 4,   /* of the loop's time: 4 x 6 ms with an RSA key of 4096 bits */
     CONN_WHY_SIZE = TLS_WHY_SIZE,
 };
 
@@ -49,13 +55,14 @@ struct conn_ops {
 enum conn_state { CONN_CONNECTING, CONN_SHAKING, CONN_OPEN, CONN_DRAINING, CONN_CLOSED };
 
 struct conn {
-    TAILQ_ENTRY(conn) entry; /* in env->draining or env->dead */
+    TAILQ_ENTRY(conn) entry; /* in env->waiting, env->draining or env->dead */
     struct conn_env *env;
     const struct conn_ops *ops;
     void *arg;
     enum conn_state state;
     int fd;
-    bool blocked; /* waits for EV_WRITE */
+    bool blocked;    /* waits for EV_WRITE */
+    bool is_waiting; /* SHAKING: for a step of its handshake */
     struct event readable, writable, deadline;
     const char *deadline_why;
     bool has_deadline; /* of its owner */
@@ -79,17 +86,21 @@ TAILQ_HEAD(conn_list, conn);
 struct conn_env {
     struct event_base *base;
     struct net_stats *stats;
-    struct conn_list draining, dead;
-    uint32_t draining_count;
+    struct conn_list waiting, draining, dead;
+    uint32_t waiting_count, draining_count;
     uint32_t frame_ms;       /* CONN_FRAME_MS; less in tests */
     struct tls_context *tls; /* of new connections; NULL: plain. The owner of the env keeps it */
 };
 
 void conn_env_init(struct conn_env *env, struct event_base *base, struct net_stats *stats);
+/* Once per turn, outside callbacks: handshakes. While any waits (waiting_count), another turn is due
+ * at once. */
+void conn_env_shake(struct conn_env *env);
 void conn_env_reap(struct conn_env *env); /* free what is closed */
 void conn_env_done(struct conn_env *env); /* close and free what drains, free what is closed */
 
-/* Take over an accepted, non-blocking descriptor. Frames up to FRAME_HELLO_MAX are read. */
+/* Take over an accepted, non-blocking descriptor. Frames up to FRAME_HELLO_MAX are read. Within TLS it
+ * waits for its first step at once: who accepts sees in waiting_count what it has taken on. */
 struct conn *conn_accepted(struct conn_env *env, int fd, const struct sockaddr *from,
                            const struct conn_ops *ops, void *arg);
 /* Dial. connected or failed is called later, from the loop. 0, or -errno: nothing was made. */

@@ -14,8 +14,9 @@ void conn_set_blocked(struct conn *c, bool blocked);
 
 /* ---- conn_tls.c ---- */
 
-/* Go on with the handshake. May open the connection, or end it. */
-void conn_tls_shake(struct conn *c);
+/* The handshake can go on: when the turn has a step for it. */
+void conn_tls_wait(struct conn *c);
+void conn_tls_wait_no_more(struct conn *c);
 /* Write what waits. 0, or a negative code. */
 int conn_tls_write(struct conn *c);
 /* What is first in c->in is no frame, by that code. If it is TLS, which this node does not speak, the peer is

@@ -60,7 +60,33 @@ static void conn_part(struct conn *c, const char *why, const char *told)
     c->ops->failed(c->arg, -RD_ETLS, why);
 }
 
-void conn_tls_shake(struct conn *c)
+/* ---- The handshake: it costs the loop's time, so turns have their share of it ---- */
+
+/* Those we dialled are few, and no stranger makes them. */
+void conn_tls_wait(struct conn *c)
+{
+    (void)event_del(&c->readable);
+    conn_set_blocked(c, false);
+    c->is_waiting = true;
+    c->env->waiting_count++;
+    if (c->is_dialled) {
+        TAILQ_INSERT_HEAD(&c->env->waiting, c, entry);
+    } else {
+        TAILQ_INSERT_TAIL(&c->env->waiting, c, entry);
+    }
+}
+
+void conn_tls_wait_no_more(struct conn *c)
+{
+    if (c->is_waiting) {
+        TAILQ_REMOVE(&c->env->waiting, c, entry);
+        c->env->waiting_count--;
+        c->is_waiting = false;
+    }
+}
+
+/* May open the connection, or end it. */
+static void conn_tls_shake(struct conn *c)
 {
     int code = tls_handshake(c->tls);
 
@@ -80,6 +106,19 @@ void conn_tls_shake(struct conn *c)
     }
 }
 
+void conn_env_shake(struct conn_env *env)
+{
+    struct conn *c;
+
+    for (int i = 0; i < CONN_SHAKES_MAX && (c = TAILQ_FIRST(&env->waiting)) != NULL; i++) {
+        conn_tls_wait_no_more(c);
+        (void)event_add(&c->readable, NULL);
+        conn_tls_shake(c);
+    }
+}
+
+/* ---- Who does not speak it ---- */
+
 /* A TLS client begins so: to a stranger's frame that is a length far above the limit. */
 static bool conn_begins_as_tls(const struct conn *c)
 {
@@ -96,4 +135,9 @@ bool conn_tls_refuse(struct conn *c, int code)
     }
     conn_part(c, "speaks TLS; set [tls] here, or take it away there", "this node speaks no TLS");
     return true;
+}
+
+bool conn_is_outdated(const struct conn *c)
+{
+    return c->tls && tls_context_of(c->tls) != c->env->tls;
 }

@@ -22,10 +22,11 @@ enum {
     NET_RESOLVE_MS = 3000,
     NET_STALE_CONNECT_MS = 100, /* a dial older than this gives way when the peer shows up */
     NET_BACKOFF_MIN_MS = 50,
-    NET_STRANGER_MS = 30000, /* for who said hello to become one of ours */
-    NET_STRANGERS_MAX = 64,  /* inbound: no hello yet, or not one of ours */
-    NET_ACCEPTED_MAX = 64,   /* inbound, one per peer */
-    NET_HELLOS_MAX = 100,    /* on one connection within a second */
+    NET_STRANGER_MS = 30000,               /* for who said hello to become one of ours */
+    NET_STRANGERS_MAX = 64,                /* inbound: no hello yet, or not one of ours */
+    NET_ACCEPTED_MAX = 64,                 /* inbound, one per peer */
+    NET_WAITING_MAX = 2 * CONN_SHAKES_MAX, /* while so many handshakes wait nobody is let in */
+    NET_HELLOS_MAX = 100,                  /* on one connection within a second */
     NET_STANDINGS = NODE_MEMBER + 1,
     NET_RENEW_MS = 250,     /* between connections that are begun anew after a reload */
     NET_RENEWED_MS = 30000, /* a link that was begun anew is waited for */
@@ -97,7 +98,7 @@ void link_send_hello(struct link *l);
 bool link_review(struct link *l);
 /* The link is up: another connection takes the place of its own, which says what it has to say. */
 void link_renew(struct link *l);
-void link_close(struct link *l); /* freed by net_reap() */
+void link_close(struct link *l); /* freed by net_turn() */
 /* net_ops.link_down() is owed: it is called from the loop, at once. */
 void link_owe_down(struct link *l);
 
@@ -127,7 +128,7 @@ struct inbound *inbound_find(const struct net *n, raft_id id);
 /* Its hello does not fit, or does not fit any more. */
 void inbound_refuse(struct inbound *in, const struct peer_hello *hello,
                     const struct peer_refusal *refusal);
-void inbound_close(struct inbound *in); /* freed by net_reap() */
+void inbound_close(struct inbound *in); /* freed by net_turn() */
 void inbound_free(struct inbound *in);
 
 /* ---- One id, two processes (twin.c) ---- */

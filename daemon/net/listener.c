@@ -22,12 +22,23 @@ enum {
 
 struct listener {
     int fd;
+    bool is_held;
+    bool is_resting;
     struct shortage shortage;
     struct event readable;
     struct event rested;
     listener_cb *cb;
     void *arg;
 };
+
+static void listener_settle(struct listener *l)
+{
+    if (l->is_held || l->is_resting) {
+        (void)event_del(&l->readable);
+    } else {
+        (void)event_add(&l->readable, NULL);
+    }
+}
 
 /* Give up for a while: the kernel keeps the connection in the backlog and would report it for
  * ever. */
@@ -36,8 +47,9 @@ static void listener_rest(struct listener *l, int error)
     const struct timeval rest = {.tv_usec = (suseconds_t)SHORTAGE_REST_MS * 1000};
 
     shortage_note(&l->shortage, "net", error);
-    (void)event_del(&l->readable);
     (void)event_add(&l->rested, &rest);
+    l->is_resting = true;
+    listener_settle(l);
 }
 
 static void listener_rested(evutil_socket_t fd, short what, void *arg)
@@ -46,7 +58,8 @@ static void listener_rested(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    (void)event_add(&l->readable, NULL);
+    l->is_resting = false;
+    listener_settle(l);
 }
 
 static void listener_readable(evutil_socket_t fd, short what, void *arg)
@@ -60,7 +73,9 @@ static void listener_readable(evutil_socket_t fd, short what, void *arg)
         int accepted = accept4(fd, (struct sockaddr *)&from, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (accepted >= 0) {
             shortage_over(&l->shortage, "net");
-            l->cb(l->arg, accepted, (struct sockaddr *)&from);
+            if (!l->cb(l->arg, accepted, (struct sockaddr *)&from)) {
+                return;
+            }
         } else if (errno == EAGAIN) {
             return;
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
@@ -182,7 +197,15 @@ int listener_new(struct event_base *base, const struct host_port *address, uint3
 
 void listener_start(struct listener *l)
 {
-    (void)event_add(&l->readable, NULL);
+    listener_settle(l);
+}
+
+void listener_hold(struct listener *l, bool is_held)
+{
+    if (l->is_held != is_held) {
+        l->is_held = is_held;
+        listener_settle(l);
+    }
 }
 
 void listener_free(struct listener *l)

@@ -7,6 +7,7 @@
 #define RAFTD_NET_LISTENER_H
 
 #include <event2/event.h>
+#include <stdbool.h>
 #include <sys/socket.h>
 
 #include "base/units.h"
@@ -18,13 +19,16 @@ struct listener;
  * -RD_ECONFIG. */
 int listener_bind(const struct host_port *address, const char *option, uint32_t user_timeout_ms);
 
-typedef void listener_cb(void *arg, int fd, const struct sockaddr *from);
+/* False: no more in this pass of the loop. */
+typedef bool listener_cb(void *arg, int fd, const struct sockaddr *from);
 
 /* Bound and listening, but accepting nothing before listener_start(). Port 0: any free one.
  * 0; or as listener_bind(). */
 int listener_new(struct event_base *base, const struct host_port *address, uint32_t user_timeout_ms,
                  listener_cb *cb, void *arg, struct listener **out);
 void listener_start(struct listener *l);
+/* Once started: who connects waits in the backlog while it is held. */
+void listener_hold(struct listener *l, bool is_held);
 void listener_free(struct listener *l); /* NULL is fine */
 
 uint16_t listener_port(const struct listener *l);

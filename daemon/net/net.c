@@ -111,9 +111,15 @@ void net_refuse(struct net *n, struct conn *c, const struct peer_hello *hello,
     conn_drain(c);
 }
 
-static void net_accepted(void *arg, int fd, const struct sockaddr *from)
+static bool net_is_full(const struct net *n)
+{
+    return n->conns.waiting_count >= NET_WAITING_MAX;
+}
+
+static bool net_accepted(void *arg, int fd, const struct sockaddr *from)
 {
     inbound_new(arg, fd, from);
+    return !net_is_full(arg);
 }
 
 /* Not from inside net_send() or whatever closed the link: the callee may be in the midst of its own
@@ -172,6 +178,21 @@ int net_open(struct event_base *base, const struct net_config *config, const str
     return 0;
 }
 
+static void net_reap(struct net *n)
+{
+    conn_env_reap(&n->conns);
+    while (!SLIST_EMPTY(&n->dead_links)) {
+        struct link *l = SLIST_FIRST(&n->dead_links);
+        SLIST_REMOVE_HEAD(&n->dead_links, dead);
+        mem_free(l);
+    }
+    while (!SLIST_EMPTY(&n->dead_inbound)) {
+        struct inbound *in = SLIST_FIRST(&n->dead_inbound);
+        SLIST_REMOVE_HEAD(&n->dead_inbound, dead);
+        inbound_free(in);
+    }
+}
+
 static void net_close_inbound(struct inbound_list *list)
 {
     while (!TAILQ_EMPTY(list)) {
@@ -201,19 +222,16 @@ void net_close(struct net *n)
     mem_free(n);
 }
 
-void net_reap(struct net *n)
+void net_turn(struct net *n)
 {
-    conn_env_reap(&n->conns);
-    while (!SLIST_EMPTY(&n->dead_links)) {
-        struct link *l = SLIST_FIRST(&n->dead_links);
-        SLIST_REMOVE_HEAD(&n->dead_links, dead);
-        mem_free(l);
-    }
-    while (!SLIST_EMPTY(&n->dead_inbound)) {
-        struct inbound *in = SLIST_FIRST(&n->dead_inbound);
-        SLIST_REMOVE_HEAD(&n->dead_inbound, dead);
-        inbound_free(in);
-    }
+    conn_env_shake(&n->conns);
+    listener_hold(n->listener, net_is_full(n));
+    net_reap(n);
+}
+
+bool net_has_work(const struct net *n)
+{
+    return n->conns.waiting_count > 0;
 }
 
 /* ---- What the node says ---- */
@@ -230,7 +248,7 @@ static void net_start(struct net *n)
 }
 
 /* One that becomes one of ours may end others, so the lists are no guide; what is over is not freed
- * before net_reap(). */
+ * before net_turn(). */
 static void net_review_inbound(struct net *n)
 {
     struct inbound *all[NET_STRANGERS_MAX + NET_ACCEPTED_MAX];

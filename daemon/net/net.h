@@ -14,9 +14,11 @@
  * counts; the other is refused while that one is linked (twin.c).
  *
  * Threads:   loop thread only.
- * Limits:    64 inbound strangers, the oldest gives way; 3 s to say hello, 30 s to become one of
- *            ours; hello <= 4 KiB, and 100 within a second; frames <= 8 MiB from members; bounded
- *            send queue per peer (what does not fit is dropped: Raft sends it again).
+ * Limits:    64 inbound strangers, the oldest gives way; 4 steps of TLS handshakes a turn, and nobody
+ *            is let in while 8 wait for theirs, so that who waits is not the oldest before its step
+ *            came; 3 s to say hello, 30 s to become one of ours; hello <= 4 KiB, and 100 within a
+ *            second; frames <= 8 MiB from members; bounded send queue per peer (what does not fit is
+ *            dropped: Raft sends it again).
  * Callbacks: run inside the event loop; they queue and return. They never call net_close(). */
 #ifndef RAFTD_NET_NET_H
 #define RAFTD_NET_NET_H
@@ -92,8 +94,9 @@ void net_set_targets(struct net *n, const struct node_target *targets, uint32_t 
 void net_send(struct net *n, raft_id to, const struct peer_msg *msg);
 /* Write what is queued: one writev per peer. */
 void net_flush(struct net *n);
-/* Once per turn, outside callbacks: free what was closed. */
-void net_reap(struct net *n);
+/* Once per turn, outside callbacks: handshakes, and what was closed is freed. */
+void net_turn(struct net *n);
+bool net_has_work(const struct net *n); /* for the next turn, at once */
 
 bool net_is_connected(const struct net *n, raft_id id); /* our dialled link, hello accepted */
 /* Why there is no link, for status: "" when there is. Borrowed until the next call. */

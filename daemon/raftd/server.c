@@ -382,7 +382,7 @@ static mono_ms next_turn(struct server *s)
         at = mono_earlier(at, holders_due(&s->holders, s->now));
         at = mono_earlier(at, s->drain_until);
     }
-    return s->inbox_count || s->queries_count ? s->now : at;
+    return s->inbox_count || s->queries_count || net_has_work(s->net) ? s->now : at;
 }
 
 static void arm_timer(struct server *s, mono_ms at)
@@ -425,7 +425,7 @@ static int turn(struct server *s)
     server_certs_turn(s);
     admin_flush(s->admin);
     admin_reap(s->admin);
-    net_reap(s->net);
+    net_turn(s->net);
     return 0;
 }
 

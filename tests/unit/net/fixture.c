@@ -78,11 +78,16 @@ void world_done(struct world *w)
 
 void world_turn(struct world *w)
 {
-    assert_true(event_base_loop(w->base, EVLOOP_ONCE) >= 0);
+    bool has_work = false;
+
+    for (int i = 0; i < FIXTURE_NODES_MAX; i++) {
+        has_work = has_work || (w->members[i].net && net_has_work(w->members[i].net));
+    }
+    assert_true(event_base_loop(w->base, EVLOOP_ONCE | (has_work ? EVLOOP_NONBLOCK : 0)) >= 0);
     for (int i = 0; i < FIXTURE_NODES_MAX; i++) {
         if (w->members[i].net) {
             net_flush(w->members[i].net);
-            net_reap(w->members[i].net);
+            net_turn(w->members[i].net);
         }
     }
 }

@@ -16,7 +16,9 @@
 
 static int accepted_fd = -1;
 
-static void accepted_cb(void *arg, int fd, const struct sockaddr *from)
+static bool takes_more = true;
+
+static bool accepted_cb(void *arg, int fd, const struct sockaddr *from)
 {
     uint32_t *count = arg;
 
@@ -26,6 +28,7 @@ static void accepted_cb(void *arg, int fd, const struct sockaddr *from)
         assert_int_equal(close(accepted_fd), 0);
     }
     accepted_fd = fd;
+    return takes_more;
 }
 
 static void accepted_close(void)
@@ -63,6 +66,39 @@ static void accepts_once_started(void **state)
     assert_int_equal(close(fd), 0);
     listener_free(l);
     listener_free(NULL);
+    world_done(&w);
+}
+
+/* Whom it does not take yet the kernel keeps. */
+static void takes_no_more_than_it_is_told_to(void **state)
+{
+    struct world w;
+    uint32_t count = 0;
+    int fds[3];
+
+    (void)state;
+    world_init(&w);
+    struct listener *l = open_on(&w, "127.0.0.1", &count);
+    listener_start(l);
+    for (int i = 0; i < 3; i++) {
+        fds[i] = raw_connect(listener_port(l));
+    }
+    takes_more = false;
+    for (uint32_t pass = 1; pass <= 2; pass++) {
+        assert_true(event_base_loop(w.base, EVLOOP_ONCE | EVLOOP_NONBLOCK) >= 0);
+        assert_int_equal(count, pass);
+    }
+    takes_more = true;
+    listener_hold(l, true);
+    listener_hold(l, true);
+    still_ms(&w, 30, count == 2);
+    listener_hold(l, false);
+    until(&w, count == 3);
+    accepted_close();
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(close(fds[i]), 0);
+    }
+    listener_free(l);
     world_done(&w);
 }
 
@@ -137,6 +173,9 @@ static void rests_without_descriptors(void **state)
     assert_int_equal(count, 0);
     assert_true(turns < 400); /* 5 ms each, not a spin */
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    listener_hold(l, true); /* the end of the rest is not the end of that */
+    still_ms(&w, SHORTAGE_REST_MS + 50, count == 0);
+    listener_hold(l, false);
     until_ms(&w, 1000, count == 1);
     assert_int_equal(log_release("cannot accept connections"), 1);
     accepted_close();
@@ -166,6 +205,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(accepts_once_started),
+        cmocka_unit_test(takes_no_more_than_it_is_told_to),
         cmocka_unit_test(any_address_takes_both_families),
         cmocka_unit_test(says_why_it_cannot),
         cmocka_unit_test(rests_without_descriptors),

@@ -569,6 +569,190 @@ static void handshakes_that_stop_are_ended(void **state)
     world_done(&w);
 }
 
+/* ---- A crowd ---- */
+
+enum { CROWD = NET_STRANGERS_MAX };
+
+struct crowd { /* at node 1; each says the same ClientHello */
+    struct world w;
+    struct net *net;
+    uint8_t hello[2048];
+    size_t hello_size;
+    int fds[2 * CROWD], count, said;
+};
+
+static void crowd_open(struct crowd *c)
+{
+    struct far f;
+
+    open_secure(&c->w, 1);
+    c->net = c->w.members[0].net;
+    far_dial(&f, &c->w, 1, 0);
+    assert_int_equal(SSL_get_error(f.ssl, SSL_do_handshake(f.ssl)), SSL_ERROR_WANT_READ);
+    c->hello_size = (size_t)BIO_read(f.out, c->hello, sizeof c->hello);
+    far_done(&f);
+    until(&c->w, c->net->strangers_count == 0);
+    c->count = c->said = 0;
+}
+
+static void crowd_grow(struct crowd *c, int by)
+{
+    for (int i = 0; i < by; i++) {
+        c->fds[c->count++] = raw_connect(c->w.members[0].port);
+    }
+}
+
+static void crowd_say_hello(struct crowd *c)
+{
+    for (; c->said < c->count; c->said++) {
+        raw_send(c->fds[c->said], c->hello, c->hello_size);
+    }
+}
+
+/* All have connected and said nothing, and then all do: no turn was between. */
+static void crowd_gather(struct crowd *c)
+{
+    crowd_open(c);
+    crowd_grow(c, CROWD);
+    until(&c->w, c->net->strangers_count == CROWD && !net_has_work(c->net));
+    crowd_say_hello(c);
+    for (int i = 0; i < 10; i++) { /* as many passes as epoll needs to tell of all */
+        assert_true(event_base_loop(c->w.base, EVLOOP_ONCE | EVLOOP_NONBLOCK) >= 0);
+    }
+}
+
+static int crowd_answered(const struct crowd *c)
+{
+    char byte;
+    int answered = 0;
+
+    for (int i = 0; i < c->count; i++) {
+        answered += recv(c->fds[i], &byte, 1, MSG_PEEK) == 1;
+    }
+    return answered;
+}
+
+static void crowd_done(struct crowd *c)
+{
+    for (int i = 0; i < c->count; i++) {
+        assert_int_equal(close(c->fds[i]), 0);
+    }
+    world_done(&c->w);
+}
+
+/* Those who wait are not polled: their bytes do not wake the loop again and again. */
+static void a_turn_has_its_share_of_handshakes(void **state)
+{
+    struct crowd c;
+    struct inbound *in;
+
+    (void)state;
+    crowd_gather(&c);
+    assert_int_equal(crowd_answered(&c), 0);
+    assert_int_equal(c.net->conns.waiting_count, CROWD);
+    TAILQ_FOREACH (in, &c.net->strangers, entry) {
+        assert_false(event_pending(&in->conn->readable, EV_READ, NULL));
+        assert_false(event_pending(&in->conn->writable, EV_WRITE, NULL));
+    }
+    for (int turns = 1; turns <= CROWD / CONN_SHAKES_MAX; turns++) {
+        assert_true(net_has_work(c.net));
+        world_turn(&c.w);
+        assert_int_equal(crowd_answered(&c), turns * CONN_SHAKES_MAX);
+    }
+    assert_false(net_has_work(c.net));
+    crowd_done(&c);
+}
+
+/* More than there are places for. Nobody has to go before its step came, so a member has not; no more
+ * than that is promised, for where its answer is we cannot know. */
+static void each_has_its_turn_in_a_crowd(void **state)
+{
+    struct crowd c;
+    int answered = 0;
+
+    (void)state;
+    crowd_open(&c);
+    crowd_grow(&c, CROWD + CROWD / 2);
+    crowd_say_hello(&c);
+    mono_ms end = mono_now_ms() + 10000;
+    while (answered < c.count) {
+        int before = answered;
+        world_turn(&c.w);
+        answered = crowd_answered(&c);
+        assert_true(answered - before <= CONN_SHAKES_MAX);
+        assert_true(c.net->conns.waiting_count <= NET_WAITING_MAX);
+        assert_true(mono_now_ms() < end);
+    }
+    crowd_done(&c);
+}
+
+/* Who is let in takes the place of the oldest. */
+static void nobody_is_let_in_while_many_wait(void **state)
+{
+    struct crowd c;
+
+    (void)state;
+    crowd_gather(&c);
+    world_turn(&c.w);
+    const struct inbound *oldest = TAILQ_FIRST(&c.net->strangers);
+    crowd_grow(&c, CROWD / 2);
+    while (c.net->conns.waiting_count >= NET_WAITING_MAX) {
+        assert_ptr_equal(TAILQ_FIRST(&c.net->strangers), oldest);
+        world_turn(&c.w);
+    }
+    until(&c.w, TAILQ_FIRST(&c.net->strangers) != oldest);
+    crowd_done(&c);
+}
+
+/* Our own handshakes do not stand behind those of strangers. */
+static void who_is_dialled_goes_first(void **state)
+{
+    struct crowd c;
+    uint16_t port;
+
+    (void)state;
+    crowd_gather(&c);
+    int listener = raw_listen(&port);
+    world_target_port(&c.w, 1, 2, port);
+    const struct link *l = net_link(c.net, 2);
+    while (l->state != LINK_CONNECTING || l->conn->state == CONN_CONNECTING) {
+        assert_true(event_base_loop(c.w.base, EVLOOP_ONCE) >= 0);
+    }
+    assert_int_equal(c.net->conns.waiting_count, CROWD + 1);
+    net_turn(c.net);
+    assert_false(l->conn->is_waiting);
+    int fd = raw_accept(&c.w, listener);
+    char hello[6];
+    assert_true(recv(fd, hello, sizeof hello, 0) == sizeof hello && hello[0] == 22);
+    assert_int_equal(close(fd), 0);
+    assert_int_equal(close(listener), 0);
+    crowd_done(&c);
+}
+
+/* In each of the ways in which a connection ends, one ends while it waits for its turn. */
+static void who_waits_may_end(void **state)
+{
+    struct crowd c;
+
+    (void)state;
+    crowd_gather(&c);
+    conn_set_deadline(TAILQ_FIRST(&c.net->strangers)->conn, 1, "too slow");
+    while (c.net->conns.waiting_count == CROWD) {
+        assert_true(event_base_loop(c.w.base, EVLOOP_ONCE) >= 0);
+    }
+    inbound_close(TAILQ_FIRST(&c.net->strangers));
+    assert_int_equal(c.net->conns.waiting_count, CROWD - 2);
+    const struct linger reset = {.l_onoff = 1};
+    assert_int_equal(setsockopt(c.fds[3], SOL_SOCKET, SO_LINGER, &reset, sizeof reset), 0);
+    assert_int_equal(close(c.fds[3]), 0); /* the second of those that are left */
+    net_turn(c.net);
+    assert_int_equal(c.net->conns.waiting_count, CROWD - 2 - CONN_SHAKES_MAX);
+    assert_int_equal(c.net->strangers_count, CROWD - 3);
+    world_close(&c.w, 1);
+    c.fds[3] = dup(STDERR_FILENO);
+    crowd_done(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -586,6 +770,11 @@ int main(void)
         cmocka_unit_test(plain_frames_are_answered_in_plain),
         cmocka_unit_test(tls_where_there_is_none),
         cmocka_unit_test(handshakes_that_stop_are_ended),
+        cmocka_unit_test(a_turn_has_its_share_of_handshakes),
+        cmocka_unit_test(each_has_its_turn_in_a_crowd),
+        cmocka_unit_test(nobody_is_let_in_while_many_wait),
+        cmocka_unit_test(who_is_dialled_goes_first),
+        cmocka_unit_test(who_waits_may_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
