@@ -418,6 +418,7 @@ void admin_flush(struct admin *a)
 {
     struct admin_conn *c;
 
+    admin_listen_turn(a);
     flush_dirty(a);
     if (a->conns_paused == 0 && a->conns_input_ended == 0) {
         return;

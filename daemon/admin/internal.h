@@ -21,6 +21,7 @@ enum {
     ADMIN_CONNECTIONS_PER_UID = 64,  /* of one user who may not */
     ADMIN_OUTPUT_MAX = 8 << 20,      /* unread replies: the client is disconnected */
     ADMIN_OUTPUT_PAUSE = 256 << 10,  /* unread replies: no more requests are read */
+    ADMIN_ACCEPTS_MAX = 64,          /* per turn; those who wait are taken in the next one */
     ADMIN_READ_SIZE = 64 << 10,      /* one recv */
     ADMIN_ASK_FRAME_MAX = 16 << 10,  /* from who may only ask: those requests are small */
     ADMIN_ENDING_MS = 3000,          /* for a client to read why it is disconnected */
@@ -70,6 +71,7 @@ struct admin {
     struct evconnlistener *listener;
     struct event *listener_retry; /* out of descriptors: listen again later */
     struct shortage shortage;
+    uint32_t accepted; /* in this turn */
     bool draining;
     struct local_file file;
     LIST_HEAD(, admin_conn) conns;
@@ -89,6 +91,9 @@ struct admin {
     struct buf scratch; /* encoded transactions, messages */
     uint8_t *read_buffer;
 };
+
+/* listen.c: the end of a turn: accept again. */
+void admin_listen_turn(struct admin *a);
 
 /* connection.c: may a line about what a client did be logged now? Who misbehaves at full speed must
  * not fill the log. true: `*dropped` lines before it were not. */
