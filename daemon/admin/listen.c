@@ -119,6 +119,7 @@ int admin_open(struct event_base *base, const struct admin_config *config,
     LIST_INIT(&a->conns);
     LIST_INIT(&a->calls_free);
     TAILQ_INIT(&a->dirty);
+    TAILQ_INIT(&a->queue);
     a->read_buffer = mem_alloc(ADMIN_READ_SIZE);
     a->listener_retry = evtimer_new(base, retry_cb, a);
     rd_assert(a->listener_retry);

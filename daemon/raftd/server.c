@@ -382,7 +382,7 @@ static mono_ms next_turn(struct server *s)
         at = mono_earlier(at, holders_due(&s->holders, s->now));
         at = mono_earlier(at, s->drain_until);
     }
-    return s->inbox_count || s->queries_count ? s->now : at;
+    return s->inbox_count || s->queries_count || admin_has_work(s->admin) ? s->now : at;
 }
 
 static void arm_timer(struct server *s, mono_ms at)
@@ -404,6 +404,7 @@ static void arm_timer(struct server *s, mono_ms at)
 static int turn(struct server *s)
 {
     s->now = mono_now_ms();
+    admin_take(s->admin);
     node_begin(s->node, s->now, mono_wall_ms());
     reload_if_wanted(s);
     drain_if_wanted(s);
