@@ -441,4 +441,6 @@ void server_calls_done(struct server *s)
     holders_done(&s->holders);
     buf_done(&s->watch_seen);
     buf_done(&s->json);
+    buf_done(&s->shown.status);
+    buf_done(&s->shown.members);
 }

@@ -312,9 +312,7 @@ static int take_output(struct server *s, const struct node_out *out)
         net_send(s->net, out->sends[i].to, &out->sends[i].msg);
     }
     net_flush(s->net);
-    for (uint32_t i = 0; i < out->answers_count; i++) {
-        server_answer(s, &out->answers[i]);
-    }
+    server_answer(s, out->answers, out->answers_count);
     follow_changes(s, out);
     server_watchers_run(s);
     server_queries_run(s);
