@@ -10,7 +10,9 @@
  *            wire/frame.h; ADMIN_CALLS_MAX open requests per connection and 4,000 in all, then
  *            connections are not read until some are answered; 4 watches per connection; a client
  *            that does not read its replies is disconnected at 8 MiB. Of what a client sends, less
- *            than one frame and 64 KiB is held.
+ *            than one frame and 64 KiB is held. A turn accepts at most 64 connections, and takes at most
+ *            256 requests over all of them: each that waits gets an equal share, what it leaves goes to
+ *            the others.
  * The end:   a client that shut down its sending side gets its answers, then the connection is
  *            closed; its watches end with it. One that broke the protocol has 3 s to read why.
  * Ownership: a call lives from submit to its last reply, or to cancel. */
@@ -107,8 +109,13 @@ bool admin_call_is_holders(const struct admin_call *call);
 void admin_call_set(struct admin_call *call, uint64_t token);
 uint64_t admin_call_get(const struct admin_call *call);
 
+/* Once per turn, outside callbacks, before the turn: take requests of what was read; the server_ops are
+ * called from here. */
+void admin_take(struct admin *a);
+/* Requests wait for the next turn: it is due at once. */
+bool admin_has_work(const struct admin *a);
 /* Once per turn, outside callbacks: send what was answered, one write per connection, and go on
- * reading where a limit had stopped it. */
+ * reading and accepting where a limit had stopped it. */
 void admin_flush(struct admin *a);
 /* Once per turn, outside callbacks: free what was closed; cancels the calls that were open on it.
  */

@@ -1,11 +1,9 @@
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "admin/commands.h"
 #include "admin/internal.h"
 #include "base/check.h"
 #include "base/err.h"
@@ -155,28 +153,7 @@ size_t admin_call_unsent(const struct admin_call *call)
     return call->conn->out.size - call->conn->out_sent;
 }
 
-/* ---- Requests ---- */
-
-static bool must_pause(const struct admin_conn *c)
-{
-    return c->calls_open >= ADMIN_CALLS_MAX || c->admin->calls_open >= ADMIN_OPEN_MAX ||
-           c->out.size - c->out_sent > ADMIN_OUTPUT_PAUSE;
-}
-
-static void conn_set_paused(struct admin_conn *c, bool paused)
-{
-    if (c->paused == paused) {
-        return;
-    }
-    c->paused = paused;
-    if (paused) {
-        c->admin->conns_paused++;
-        (void)event_del(c->read_event);
-    } else {
-        c->admin->conns_paused--;
-        (void)event_add(c->read_event, NULL);
-    }
-}
+/* ---- Output ---- */
 
 /* Wait until the socket takes more; who does not read why it is disconnected is not waited for
  * longer than ADMIN_ENDING_MS. */
@@ -199,8 +176,7 @@ static void conn_wait_writable(struct admin_conn *c)
     (void)event_add(c->write_event, &wait);
 }
 
-/* The stream is out of step: say why, then end. */
-static void conn_end(struct admin_conn *c, int code, const char *why)
+void admin_conn_end(struct admin_conn *c, int code, const char *why)
 {
     log_closed(c, why);
     admin_conn_reply(c, 0, code, why);
@@ -211,129 +187,6 @@ static void conn_end(struct admin_conn *c, int code, const char *why)
         conn_wait_writable(c); /* it waits already, but without an end */
     }
 }
-
-static void conn_bad_frame(struct admin_conn *c, int code)
-{
-    char why[160];
-
-    if (code != -RD_ETOO_LARGE) {
-        conn_end(c, -RD_EINVALID, "the bytes are no frame of raftd's admin protocol, version 1");
-        return;
-    }
-    (void)snprintf(why, sizeof why, "a request frame has at most %d bytes%s",
-                   c->may_change ? FRAME_ADMIN_MAX : ADMIN_ASK_FRAME_MAX,
-                   c->may_change ? "" : " from a user who may only ask who leads");
-    conn_end(c, c->may_change ? code : -RD_EPERMISSION, why);
-}
-
-static void conn_request(struct admin_conn *c, const struct frame *frame)
-{
-    struct admin_request request;
-
-    request.id = 0;
-    int code = admin_request_decode(frame, &request);
-    if (code == -RD_ETOO_LARGE) {
-        admin_conn_reply(c, request.id, code,
-                         "above a limit: key <= 480 bytes, value <= 1 MiB, request <= 1.5 MiB");
-        return;
-    }
-    if (code) {
-        conn_end(c, -RD_EINVALID, "the request cannot be decoded");
-        return;
-    }
-    admin_command_run(c, &request);
-    admin_request_done(&request);
-}
-
-/* Give back what a large frame took, once it is not needed any more. */
-static void conn_trim_input(struct admin_conn *c)
-{
-    if (c->in.size == 0 && c->in.capacity > ADMIN_READ_SIZE) {
-        buf_done(&c->in);
-    } else if (c->in.size <= ADMIN_READ_SIZE && c->in.capacity / 4 > ADMIN_READ_SIZE) {
-        struct buf small = BUF_INIT;
-        buf_put(&small, c->in.data, c->in.size);
-        buf_done(&c->in);
-        c->in = small;
-    }
-}
-
-/* All complete frames, as far as the limits allow. */
-static void conn_parse(struct admin_conn *c)
-{
-    size_t max = c->may_change ? FRAME_ADMIN_MAX : ADMIN_ASK_FRAME_MAX;
-    size_t at = 0;
-    int found = 1;
-
-    while (!c->doomed && !c->ending && !must_pause(c) && at < c->in.size) {
-        struct frame frame;
-        found = frame_parse(c->in.data + at, c->in.size - at, max, &frame, NULL);
-        if (found <= 0) {
-            break;
-        }
-        conn_request(c, &frame);
-        at += frame.total;
-    }
-    if (found < 0) {
-        conn_bad_frame(c, found);
-    }
-    if (c->doomed || c->ending) {
-        return;
-    }
-    buf_drop(&c->in, at);
-    conn_trim_input(c);
-    conn_set_paused(c, must_pause(c));
-}
-
-/* The client sends nothing more. Who shut down only that side still reads: it gets its answers, and
- * admin_flush() ends the connection after the last one. */
-static void conn_input_ended(struct admin_conn *c)
-{
-    struct pollfd p = {.fd = c->fd};
-
-    if (poll(&p, 1, 0) < 0 || p.revents & (POLLHUP | POLLERR)) {
-        admin_conn_doom(c);
-        return;
-    }
-    c->input_ended = true;
-    c->admin->conns_input_ended++;
-    (void)event_del(c->read_event);
-    buf_done(&c->in); /* half a frame */
-}
-
-/* What is held from before a pause comes first: read on only when all of that is taken, so that
- * never more than one incomplete frame and what one recv() adds to it are held. */
-static void read_cb(evutil_socket_t fd, short what, void *arg)
-{
-    struct admin_conn *c = arg;
-    struct admin *a = c->admin;
-
-    (void)what;
-    if (c->doomed || c->ending) {
-        return;
-    }
-    if (c->in.size) {
-        conn_parse(c);
-        if (c->doomed || c->ending || c->paused) {
-            return;
-        }
-    }
-    ssize_t n = recv(fd, a->read_buffer, ADMIN_READ_SIZE, 0);
-    if (n == 0) {
-        conn_input_ended(c);
-        return;
-    }
-    if (n < 0) {
-        if (errno != EAGAIN && errno != EINTR) {
-            admin_conn_doom(c);
-        }
-        return;
-    }
-    buf_put(&c->in, a->read_buffer, (size_t)n);
-    conn_parse(c);
-}
-
-/* ---- Output ---- */
 
 /* A client that reads slowly may never have read everything: forget what it has read. Each byte is
  * moved at most once for each byte sent. */
@@ -418,6 +271,7 @@ void admin_flush(struct admin *a)
 {
     struct admin_conn *c;
 
+    admin_listen_turn(a);
     flush_dirty(a);
     if (a->conns_paused == 0 && a->conns_input_ended == 0) {
         return;
@@ -426,10 +280,7 @@ void admin_flush(struct admin *a)
         if (c->ending || c->doomed) {
             continue;
         }
-        if (c->paused && !must_pause(c)) {
-            conn_set_paused(c, false);
-            event_active(c->read_event, EV_READ, 0); /* frames that arrived before the pause */
-        }
+        requests_go_on(c);
         if (c->input_ended && is_answered(c) && !goes_on(c)) {
             admin_conn_doom(c);
         }
@@ -497,7 +348,7 @@ void admin_conn_accept(struct admin *a, int fd)
     c->who = who;
     c->may_change = may_change;
     LIST_INIT(&c->calls);
-    c->read_event = event_new(a->base, fd, EV_READ | EV_PERSIST, read_cb, c);
+    c->read_event = event_new(a->base, fd, EV_READ | EV_PERSIST, requests_read_cb, c);
     c->write_event = event_new(a->base, fd, EV_WRITE, write_cb, c);
     rd_assert(c->read_event && c->write_event);
     LIST_INSERT_HEAD(&a->conns, c, link);
@@ -553,6 +404,7 @@ static void conn_free(struct admin_conn *c)
     if (c->dirty) {
         TAILQ_REMOVE(&a->dirty, c, dirty_link);
     }
+    requests_dequeue(c);
     if (c->paused) {
         a->conns_paused--;
     }

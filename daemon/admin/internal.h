@@ -16,11 +16,13 @@
 
 enum {
     ADMIN_OPEN_MAX = 4000,           /* open calls over all connections, watches not counted */
+    ADMIN_REQUESTS_MAX = 256,        /* per turn over all connections; the rest waits its turn */
     ADMIN_WATCHES_MAX = 4,           /* per connection */
     ADMIN_CONNECTIONS_RESERVED = 32, /* of the connections: for those who may change things */
     ADMIN_CONNECTIONS_PER_UID = 64,  /* of one user who may not */
     ADMIN_OUTPUT_MAX = 8 << 20,      /* unread replies: the client is disconnected */
     ADMIN_OUTPUT_PAUSE = 256 << 10,  /* unread replies: no more requests are read */
+    ADMIN_ACCEPTS_MAX = 64,          /* per turn; those who wait are taken in the next one */
     ADMIN_READ_SIZE = 64 << 10,      /* one recv */
     ADMIN_ASK_FRAME_MAX = 16 << 10,  /* from who may only ask: those requests are small */
     ADMIN_ENDING_MS = 3000,          /* for a client to read why it is disconnected */
@@ -29,9 +31,13 @@ enum {
     ADMIN_TIMEOUT_MAX_MS = 3600 * 1000,
 };
 
+_Static_assert((int)ADMIN_REQUESTS_MAX >= (int)ADMIN_CONNECTIONS_MAX,
+               "each connection that waits gets at least one request into each turn");
+
 struct admin_conn {
     LIST_ENTRY(admin_conn) link;        /* admin->conns */
     TAILQ_ENTRY(admin_conn) dirty_link; /* admin->dirty, while `dirty` */
+    TAILQ_ENTRY(admin_conn) queue_link; /* admin->queue, while `queued` */
     struct admin *admin;
     uint64_t number; /* counts up from 1 */
     int fd;
@@ -40,6 +46,7 @@ struct admin_conn {
     bool may_change;
     bool dirty;       /* has output that admin_flush() has not tried to send yet */
     bool blocked;     /* the socket is full: write_event waits */
+    bool queued;      /* `in` may hold whole frames, for admin_take() */
     bool paused;      /* not read until limits allow */
     bool holds;       /* has asked to */
     bool spared;      /* from the drain: its `release` is waited for */
@@ -70,13 +77,16 @@ struct admin {
     struct evconnlistener *listener;
     struct event *listener_retry; /* out of descriptors: listen again later */
     struct shortage shortage;
+    uint32_t accepted; /* in this turn */
     bool draining;
     struct local_file file;
     LIST_HEAD(, admin_conn) conns;
     TAILQ_HEAD(, admin_conn) dirty;
+    TAILQ_HEAD(, admin_conn) queue; /* whose requests are taken next, in this order */
     LIST_HEAD(, admin_call) calls_free;
     uint64_t conns_ever;
     uint32_t conns_count;
+    uint32_t conns_queued;
     uint32_t conns_paused;
     uint32_t conns_input_ended;
     uint32_t conns_doomed;
@@ -90,6 +100,9 @@ struct admin {
     uint8_t *read_buffer;
 };
 
+/* listen.c: the end of a turn: accept again. */
+void admin_listen_turn(struct admin *a);
+
 /* connection.c: may a line about what a client did be logged now? Who misbehaves at full speed must
  * not fill the log. true: `*dropped` lines before it were not. */
 bool admin_may_log(struct admin *a, uint64_t *dropped);
@@ -97,11 +110,19 @@ bool admin_may_log(struct admin *a, uint64_t *dropped);
 /* connection.c: take over a connected socket. */
 void admin_conn_accept(struct admin *a, int fd);
 void admin_conn_doom(struct admin_conn *c);
+/* connection.c: the stream is out of step: say why, then end. */
+void admin_conn_end(struct admin_conn *c, int code, const char *why);
 /* connection.c: nothing more can be sent on any connection. */
 void admin_conns_drain(struct admin *a);
 bool admin_conns_are_drained(const struct admin *a);
 /* connection.c: end all connections, free the spare calls. */
 void admin_conns_free(struct admin *a);
+
+/* requests.c: the socket is readable; nothing but reads. */
+void requests_read_cb(evutil_socket_t fd, short what, void *conn);
+/* requests.c: a limit had stopped it: does it still? */
+void requests_go_on(struct admin_conn *c);
+void requests_dequeue(struct admin_conn *c); /* if it is in the queue */
 
 /* commands.c: run one decoded request, or refuse it. The request stays the caller's. */
 struct admin_request;

@@ -29,13 +29,25 @@ static bool find_group(const char *name, gid_t *out)
 static void accept_cb(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *address,
                       int size, void *arg)
 {
-    (void)listener;
     (void)address;
     (void)size;
     struct admin *a = arg;
 
     shortage_over(&a->shortage, "admin");
     admin_conn_accept(a, fd);
+    if (++a->accepted == ADMIN_ACCEPTS_MAX) {
+        (void)evconnlistener_disable(listener); /* libevent goes on as long as there is somebody */
+    }
+}
+
+/* Nobody is accepted while the listener rests for want of descriptors, so the count says which of the two
+ * has disabled it. */
+void admin_listen_turn(struct admin *a)
+{
+    if (a->accepted == ADMIN_ACCEPTS_MAX) {
+        (void)evconnlistener_enable(a->listener);
+    }
+    a->accepted = 0;
 }
 
 static void retry_cb(evutil_socket_t fd, short what, void *arg)
@@ -107,6 +119,7 @@ int admin_open(struct event_base *base, const struct admin_config *config,
     LIST_INIT(&a->conns);
     LIST_INIT(&a->calls_free);
     TAILQ_INIT(&a->dirty);
+    TAILQ_INIT(&a->queue);
     a->read_buffer = mem_alloc(ADMIN_READ_SIZE);
     a->listener_retry = evtimer_new(base, retry_cb, a);
     rd_assert(a->listener_retry);

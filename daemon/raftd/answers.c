@@ -7,12 +7,17 @@
 
 /* ---- Answers ---- */
 
+static void text_reset(struct buf *text)
+{
+    if (text->capacity > SERVER_JSON_KEEP) {
+        buf_done(text);
+    }
+    text->size = 0;
+}
+
 static void json_reset(struct server *s)
 {
-    if (s->json.capacity > SERVER_JSON_KEEP) {
-        buf_done(&s->json);
-    }
-    s->json.size = 0;
+    text_reset(&s->json);
 }
 
 static void count(const struct slot *slot, uint64_t counts[METRICS_REQUESTS])
@@ -29,16 +34,21 @@ static void count(const struct slot *slot, uint64_t counts[METRICS_REQUESTS])
     }
 }
 
-/* Ends the call with what is in s->json. */
-static void answer_json(struct server *s, struct slot *slot)
+static void answer_text(struct server *s, struct slot *slot, const struct buf *json)
 {
     count(slot, s->counts.answered);
     if (slot->web) {
-        http_answer(slot->web, s->json.data, s->json.size);
+        http_answer(slot->web, json->data, json->size);
     } else {
-        admin_answer(slot->call, 0, 0, NULL, s->json.data, s->json.size);
+        admin_answer(slot->call, 0, 0, NULL, json->data, json->size);
     }
     server_slot_close(s, slot);
+}
+
+/* Ends the call with what is in s->json. */
+static void answer_json(struct server *s, struct slot *slot)
+{
+    answer_text(s, slot, &s->json);
 }
 
 /* Not for views, which the http room asks for, too: they are answered with what there is. */
@@ -95,22 +105,38 @@ static void answer_change(struct server *s, struct slot *slot, const struct node
     answer_json(s, slot);
 }
 
+/* The claim in it is told to each who gets it. */
 static void answer_status(struct server *s, struct slot *slot)
 {
-    struct report_status status;
+    struct server_shown *shown = &s->shown;
 
-    server_view_status(s, &status);
-    report_status(&s->json, &status);
-    answer_json(s, slot);
+    if (shown->status.size) {
+        server_view_told(s, &shown->public);
+    } else {
+        struct report_status status;
+        server_view_status(s, &status);
+        report_status(&shown->status, &status);
+        shown->public = status.public;
+    }
+    answer_text(s, slot, &shown->status);
 }
 
 static void answer_members(struct server *s, struct slot *slot)
 {
-    struct report_members members;
+    struct server_shown *shown = &s->shown;
 
-    server_view_members(s, server_view_membership(s), &members);
-    report_members(&s->json, &members);
-    answer_json(s, slot);
+    if (shown->members.size == 0) {
+        struct report_members members;
+        server_view_members(s, server_view_membership(s), &members);
+        report_members(&shown->members, &members);
+    }
+    answer_text(s, slot, &shown->members);
+}
+
+static void shown_forget(struct server *s)
+{
+    text_reset(&s->shown.status);
+    text_reset(&s->shown.members);
 }
 
 static void answer_done(struct server *s, struct slot *slot, const struct node_answer *answer)
@@ -154,7 +180,7 @@ static void answer_done(struct server *s, struct slot *slot, const struct node_a
     }
 }
 
-void server_answer(struct server *s, const struct node_answer *answer)
+static void answer_one(struct server *s, const struct node_answer *answer)
 {
     struct slot *slot = server_slot_find(s, answer->token);
     int code = answer->code ? answer->code : answer->result.code;
@@ -174,14 +200,23 @@ void server_answer(struct server *s, const struct node_answer *answer)
     answer_done(s, slot, answer);
 }
 
+/* The node stands still meanwhile: all who ask what it looks like see the same. */
+void server_answer(struct server *s, const struct node_answer *answers, uint32_t answers_count)
+{
+    for (uint32_t i = 0; i < answers_count; i++) {
+        answer_one(s, &answers[i]);
+    }
+    shown_forget(s);
+}
+
 void server_answer_view(struct server *s, struct slot *slot)
 {
-    json_reset(s);
     if (slot->kind == SLOT_STATUS) {
         answer_status(s, slot);
     } else {
         answer_members(s, slot);
     }
+    shown_forget(s);
 }
 
 /* ---- Queries ---- */

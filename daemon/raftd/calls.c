@@ -203,7 +203,7 @@ static struct inbox_item *open_request(struct server *s, struct slot *slot, enum
     return item;
 }
 
-/* ---- What the admin room calls (inside the event loop: queue and return) ---- */
+/* ---- What the admin room calls (before the node's turn begins: queue and return) ---- */
 
 /* What the leader knows of the members comes first; without it they are shown without. */
 static void open_view(struct server *s, enum slot_kind kind, struct admin_call *call,
@@ -441,4 +441,6 @@ void server_calls_done(struct server *s)
     holders_done(&s->holders);
     buf_done(&s->watch_seen);
     buf_done(&s->json);
+    buf_done(&s->shown.status);
+    buf_done(&s->shown.members);
 }

@@ -98,6 +98,12 @@ struct slot { /* one open admin call */
     struct backup *backup;      /* BACKUP; owned */
 };
 
+/* What all hear who asked for it and are answered in one go: rendered once. Empty in between. */
+struct server_shown {
+    struct buf status, members;
+    struct node_public public; /* as `status` tells it */
+};
+
 struct server {
     struct config *config; /* in force: a reload changes it */
     const struct server_source *source;
@@ -166,6 +172,7 @@ struct server {
     raft_index seen_membership; /* the last one whose commit was logged */
     struct buf watch_seen;      /* last pushed, without what changes all the time */
     struct buf json;            /* the reply being written */
+    struct server_shown shown;
 };
 
 /* server.c: tell the links, the service manager and ourselves how the node begins. */
@@ -182,8 +189,8 @@ struct inbox_item *server_inbox_find(struct server *s, enum inbox_kind kind, raf
 /* Feed the node what gathered. */
 void server_inbox_feed(struct server *s);
 
-/* answers.c: what open calls hear. Answer a request the node has finished: */
-void server_answer(struct server *s, const struct node_answer *answer);
+/* answers.c: what open calls hear. Answer the requests the node has finished: */
+void server_answer(struct server *s, const struct node_answer *answers, uint32_t answers_count);
 /* STATUS and MEMBERS, by what is known here. */
 void server_answer_view(struct server *s, struct slot *slot);
 /* Answer what needs no quorum, from the state as it is now. */

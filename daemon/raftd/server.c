@@ -312,9 +312,7 @@ static int take_output(struct server *s, const struct node_out *out)
         net_send(s->net, out->sends[i].to, &out->sends[i].msg);
     }
     net_flush(s->net);
-    for (uint32_t i = 0; i < out->answers_count; i++) {
-        server_answer(s, &out->answers[i]);
-    }
+    server_answer(s, out->answers, out->answers_count);
     follow_changes(s, out);
     server_watchers_run(s);
     server_queries_run(s);
@@ -382,7 +380,8 @@ static mono_ms next_turn(struct server *s)
         at = mono_earlier(at, holders_due(&s->holders, s->now));
         at = mono_earlier(at, s->drain_until);
     }
-    return s->inbox_count || s->queries_count || net_has_work(s->net) ? s->now : at;
+    bool has_work = net_has_work(s->net) || admin_has_work(s->admin);
+    return s->inbox_count || s->queries_count || has_work ? s->now : at;
 }
 
 static void arm_timer(struct server *s, mono_ms at)
@@ -404,6 +403,7 @@ static void arm_timer(struct server *s, mono_ms at)
 static int turn(struct server *s)
 {
     s->now = mono_now_ms();
+    admin_take(s->admin);
     node_begin(s->node, s->now, mono_wall_ms());
     reload_if_wanted(s);
     drain_if_wanted(s);

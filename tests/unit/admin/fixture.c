@@ -222,6 +222,7 @@ int fixture_teardown(void **state)
 void fixture_turn(struct fixture *f)
 {
     assert_true(event_base_loop(f->base, EVLOOP_ONCE | EVLOOP_NONBLOCK) >= 0);
+    admin_take(f->admin);
     admin_flush(f->admin);
     admin_reap(f->admin);
 }

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -161,6 +162,69 @@ static void test_close_leaves_a_foreign_file(void **state)
     assert_int_equal(unlink(path), 0);
 }
 
+/* ---- Who connects ---- */
+
+enum {
+    CROWD = 2 * ADMIN_ACCEPTS_MAX - 28
+}; /* fits the backlog, and is more than one turn accepts */
+
+static void crowd_open(struct fixture *f, struct client clients[CROWD])
+{
+    for (uint32_t i = 0; i < CROWD; i++) {
+        clients[i] = client_open(f);
+    }
+    assert_int_equal(f->admin->conns_ever, 0); /* all of them wait */
+}
+
+static void crowd_close(struct client clients[CROWD])
+{
+    for (uint32_t i = 0; i < CROWD; i++) {
+        client_close(&clients[i]);
+    }
+}
+
+/* Who connects in a loop does not hold the loop; those that remain are taken in the next turn. */
+static void test_a_turn_accepts_so_many(void **state)
+{
+    struct fixture *f = *state;
+    struct client clients[CROWD];
+
+    crowd_open(f, clients);
+    fixture_turn(f);
+    assert_int_equal(f->admin->conns_ever, ADMIN_ACCEPTS_MAX);
+    fixture_turn(f);
+    assert_int_equal(f->admin->conns_ever, CROWD);
+    crowd_close(clients);
+}
+
+/* No descriptor is left: the listener rests, whatever the turns meanwhile do. */
+static void test_a_rest_is_not_ended_by_a_turn(void **state)
+{
+    struct fixture *f = *state;
+    struct client clients[CROWD];
+    struct rlimit old;
+
+    crowd_open(f, clients);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    struct rlimit none = {.rlim_cur = 0, .rlim_max = old.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    fixture_turn(f);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    assert_true(evtimer_pending(f->admin->listener_retry, NULL));
+    for (int i = 0; i < 20 && evtimer_pending(f->admin->listener_retry, NULL); i++) {
+        assert_int_equal(f->admin->conns_ever, 0);
+        fixture_turn(f);
+    }
+    mono_ms end = mono_now_ms() + 5000;
+    while (f->admin->conns_ever < CROWD && mono_now_ms() < end) {
+        fixture_turn(f);
+    }
+    assert_int_equal(f->admin->conns_ever, CROWD);
+    crowd_close(clients);
+}
+
+/* ---- The end ---- */
+
 /* A hand-over goes faster when who held a claim can say that it has stopped. */
 static void test_a_holder_is_heard_while_draining(void **state)
 {
@@ -204,6 +268,8 @@ int main(void)
         SOCKET_TEST(test_a_group_that_does_not_exist_is_nobody),
         SOCKET_TEST(test_the_group_owns_the_socket),
         SOCKET_TEST(test_close_leaves_a_foreign_file),
+        SOCKET_TEST(test_a_turn_accepts_so_many),
+        SOCKET_TEST(test_a_rest_is_not_ended_by_a_turn),
         SOCKET_TEST(test_a_holder_is_heard_while_draining),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
