@@ -329,14 +329,14 @@ static int make_temporary(struct backup_writer *w, struct ctl_error *e)
     for (size_t i = 0; i < sizeof ending_signals / sizeof ending_signals[0]; i++) {
         (void)sigaddset(&ours, ending_signals[i]);
     }
-    (void)sigprocmask(SIG_BLOCK, &ours, &before);
+    (void)pthread_sigmask(SIG_BLOCK, &ours, &before);
     w->fd = mkostemps(w->temporary, 4, O_CLOEXEC); /* 0600 */
     if (w->fd < 0) {
         code = cannot_write(w, errno, e);
     } else {
         mind_signals(w->temporary);
     }
-    (void)sigprocmask(SIG_SETMASK, &before, NULL);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     return code;
 }
 
