@@ -143,7 +143,7 @@ static int listener_refuse(const struct host_port *address, const char *option, 
         int code;
         const char *text;
     } reasons[] = {
-        {-EADDRINUSE, -RD_ENO_ADDRESS,
+        {-EADDRINUSE, -RD_ECONFIG,
          "cannot listen: another process has this address, stop it or change the option"},
         {-EADDRNOTAVAIL, -RD_ENO_ADDRESS,
          "cannot listen: this machine does not have that address (yet), add it or change the "

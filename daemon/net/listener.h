@@ -15,7 +15,7 @@
 struct listener;
 
 /* A listening TCP socket (non-blocking, close-on-exec, tuned); or, after one log line, which names the
- * option of the configuration: -RD_ENO_ADDRESS when the address may be there or free at another time,
+ * option of the configuration: -RD_ENO_ADDRESS when the address may be there at another time,
  * -RD_ECONFIG. */
 int listener_bind(const struct host_port *address, const char *option, uint32_t user_timeout_ms);
 

@@ -71,7 +71,7 @@ struct net_config {
     struct tls_context *tls;  /* NULL: plain TCP. Counted: the caller keeps its own */
 };
 
-/* 0; or, after one log line, -RD_ENO_ADDRESS (in use, not local, cannot be resolved), -RD_ECONFIG. */
+/* 0; or, after one log line, -RD_ENO_ADDRESS (not local, cannot be resolved), -RD_ECONFIG. */
 int net_open(struct event_base *base, const struct net_config *config, const struct net_ops *ops,
              struct net **out);
 void net_close(struct net *n);

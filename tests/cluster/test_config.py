@@ -169,15 +169,20 @@ def start_on(conf, option, address, prefix=()):
 @LISTENERS
 def test_an_address_that_may_come_later(conf, option):
     """systemd tries again after 81, and never after 78."""
+    for address, says in (("192.0.2.1:7400", "this machine does not have that address (yet)"),
+                          ("[fe80::1%nosuchif]:7400", "the host cannot be resolved (yet)")):
+        done = start_on(conf, option, address)
+        assert done.returncode == EXIT_IO and f"cannot listen: {says}" in done.stderr, done
+
+
+@LISTENERS
+def test_an_address_of_another_process(conf, option):
     host = free_address()
     with socket.socket() as taken:
         taken.bind((host, 0))
         taken.listen()
-        for address, says in (("192.0.2.1:7400", "this machine does not have that address (yet)"),
-                              ("[fe80::1%nosuchif]:7400", "the host cannot be resolved (yet)"),
-                              (f"{host}:{taken.getsockname()[1]}", "another process has this address")):
-            done = start_on(conf, option, address)
-            assert done.returncode == EXIT_IO and f"cannot listen: {says}" in done.stderr, done
+        done = start_on(conf, option, f"{host}:{taken.getsockname()[1]}")
+        assert done.returncode == EXIT_CONFIG and "cannot listen: another process has this address" in done.stderr, done
 
 
 @pytest.mark.skipif(pathlib.Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text() == "0\n",

@@ -139,7 +139,7 @@ static void says_why_it_cannot(void **state)
     (void)state;
     world_init(&w);
     struct listener *l = open_on(&w, "127.0.0.1", &count);
-    refused(&w, "127.0.0.1", listener_port(l), -RD_ENO_ADDRESS, "another process has this address");
+    refused(&w, "127.0.0.1", listener_port(l), -RD_ECONFIG, "another process has this address");
     refused(&w, "192.0.2.1", 7400, -RD_ENO_ADDRESS, "does not have that address (yet)");
     refused(&w, "fe80::1%nosuchif", 7400, -RD_ENO_ADDRESS, "cannot be resolved (yet)");
     refused(&w, "fe80::1", 7400, -RD_ECONFIG,

@@ -334,7 +334,7 @@ static void address_in_use(void **state)
     struct net_config config = one->net->config;
     config.listen.port = one->port;
     log_catch();
-    assert_int_equal(net_open(w.base, &config, &ops, &second), -RD_ENO_ADDRESS);
+    assert_int_equal(net_open(w.base, &config, &ops, &second), -RD_ECONFIG);
     assert_int_equal(log_release("cannot listen"), 1);
     assert_null(second);
     world_done(&w);
