@@ -159,9 +159,11 @@ int store_worker_start(struct store_worker *w)
  * keep the process from ending. */
 static void join_or_end(const struct store_worker *w)
 {
-    const struct timespec until = mono_wait_until(CLOSE_WAIT_MS);
+    uint64_t until_ms = mono_wall_ms() + CLOSE_WAIT_MS; /* the clock of pthread_timedjoin_np() */
+    const struct timespec until = {.tv_sec = (time_t)(until_ms / 1000),
+                                   .tv_nsec = (long)(until_ms % 1000 * 1000000)};
 
-    int error = pthread_clockjoin_np(w->thread, NULL, CLOCK_MONOTONIC, &until);
+    int error = pthread_timedjoin_np(w->thread, NULL, &until);
     if (error == ETIMEDOUT) {
         log_error("store", "the disk hangs: a commit is outstanding, raftd ends without it",
                   LOG_STR("path", w->path), LOG_U64("waited_ms", CLOSE_WAIT_MS),
