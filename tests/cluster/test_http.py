@@ -4,7 +4,7 @@ import socket
 import time
 
 import pytest
-from harness import EXIT_IO, UnixHTTPConnection, wait_until
+from harness import EXIT_CONFIG, UnixHTTPConnection, wait_until
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
@@ -241,6 +241,6 @@ def test_an_address_that_is_taken(make_cluster):
         taken.bind((host, int(port)))
         taken.listen()
         node.start(wait=False)
-        node.wait_exit(expect=EXIT_IO)
+        node.wait_exit(expect=EXIT_CONFIG)
     assert 'another process has this address, stop it or change the option option="[http] listen"' \
         in node.log_tail()
